@@ -1,0 +1,1 @@
+"""From a model definition to a loaded network; one module per framework and configuration."""

@@ -1,0 +1,1 @@
+"""Rasters: windows, the processing grid, reading and writing."""

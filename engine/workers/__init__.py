@@ -1,0 +1,1 @@
+"""Worker processes: the local pool, the cluster, devices and the tasks they carry out."""

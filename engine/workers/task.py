@@ -1,0 +1,40 @@
+"""The contract between the engine process and a worker: a named task, a JSON payload in, a JSON receipt out.
+
+A task is a module-level function ``run(payload, context)`` found by name in :data:`TASKS`; it runs in a worker
+process. Pixels never cross the pipe: a task reads rasters itself and writes its result below ``context.scratch``
+(part file, fsync, rename), and its receipt names the file. The same task runs unchanged on a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+from ..events import Event
+
+# name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
+# the framework it needs.
+TASKS: Dict[str, str] = {}
+
+
+@dataclass
+class TaskContext:
+    """What a task may use.
+
+    Attributes:
+        scratch: folder of the job for its part results (exists; on a cluster, shared).
+        device: "cpu" or "cuda:0" (a worker sees one GPU only).
+        threads: native threads this worker may use.
+        emit: sends an event (progress, log, metric) to the engine process at once.
+        state: what this worker keeps between tasks of any job, such as a loaded network under a key of content hash.
+    """
+
+    scratch: Path
+    device: str
+    threads: int
+    emit: Callable[[Event], None]
+    state: Dict[str, Any] = field(default_factory=dict)
+
+
+Task = Callable[[Dict[str, Any], TaskContext], Dict[str, Any]]

@@ -1,0 +1,20 @@
+"""Make the checkout importable as ``deep_raster`` whatever its folder is called."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _register() -> None:
+    spec = importlib.util.spec_from_file_location("deep_raster_launch", ROOT / "engine" / "launch.py")
+    launch = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(launch)
+    launch.register()
+
+
+if "deep_raster" not in sys.modules:
+    _register()
