@@ -19,13 +19,22 @@ RUNNERS: Dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Placement:
-    """Where tasks run: ``processor`` AUTO, CPU or GPU; ``gpu_id`` GPU indices (empty: all); ``workers`` 0 for one per
-    GPU or per core; ``cluster`` the address of a Dask scheduler (empty: this machine)."""
+    """Where tasks run.
+
+    Attributes:
+        processor: AUTO, CPU or GPU.
+        gpu_id: GPU indices; empty for all.
+        workers: number of worker processes; 0 for one per GPU or per core.
+        cluster: address of a Dask scheduler; empty for this machine.
+        threads: native threads per worker; 0 for one on the CPU. Results may depend on it, so only tasks that run
+            alone (training) ask for more.
+    """
 
     processor: str = "AUTO"
     gpu_id: Tuple[int, ...] = ()
     workers: int = 0
     cluster: str = ""
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,17 @@ class Session(Protocol):
     def check_cancelled(self) -> None:
         """Raise :class:`~.errors.JobCancelled` if the job was asked to stop."""
 
-    def call(self, task: str, payload: Dict[str, Any], placement: Optional[Placement] = None) -> Dict[str, Any]:
-        """Run one task on one worker and return its receipt; its events are passed on.
+    def call(
+        self,
+        task: str,
+        payload: Dict[str, Any],
+        placement: Optional[Placement] = None,
+        span: Tuple[float, float] = (0.0, 1.0),
+    ) -> Dict[str, Any]:
+        """Run one task on one worker and return its receipt.
+
+        The task's events are passed on; its progress 0..1 becomes the part ``span`` of the job's. A worker that dies
+        is replaced and the task started again (three times at most), so a task must be able to start over.
 
         Raises:
             DeepRasterError: what the task raised, or WorkerError if its worker died.

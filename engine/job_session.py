@@ -1,0 +1,121 @@
+"""The session of a running job in the engine process, and the way from a job to its runner."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from . import events
+from .errors import DeepRasterError, JobCancelled, WorkerError
+from .jobs import Job
+from .scratch import new_scratch, remove_scratch
+from .session import RUNNERS, Placement, Quarantined
+from .workers.devices import slots
+from .workers.pool import LONE_LEASE, OnReceipt, WorkerPool
+
+
+class JobSession:
+    """Implements :class:`.session.Session` on the local pool or a cluster."""
+
+    def __init__(
+        self, emit: Callable[[events.Event], None], is_cancelled: Callable[[], bool], pool: WorkerPool
+    ) -> None:
+        self._emit = emit
+        self._is_cancelled = is_cancelled
+        self._pool = pool
+        self._told = 0.0
+        self.scratch = new_scratch()
+
+    def emit(self, event: events.Event) -> None:
+        """Pass an event on; progress never falls."""
+        if isinstance(event, events.Progress):
+            self._told = max(self._told, min(1.0, event.fraction))
+            event = events.Progress(self._told, event.text)
+        self._emit(event)
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Tell how far the job is (0..1)."""
+        self.emit(events.Progress(fraction, text))
+
+    def log(self, text: str, level: str = events.INFO) -> None:
+        """Add a line to the job's log."""
+        self.emit(events.Log(level, text))
+
+    def check_cancelled(self) -> None:
+        """Raise :class:`JobCancelled` if the job was asked to stop."""
+        if self._is_cancelled():
+            raise JobCancelled("The job was cancelled.")
+
+    def call(
+        self,
+        task: str,
+        payload: Dict[str, Any],
+        placement: Optional[Placement] = None,
+        span: Tuple[float, float] = (0.0, 1.0),
+    ) -> Dict[str, Any]:
+        """Run one task on one worker; see :meth:`.session.Session.call`."""
+        placement = placement or Placement(processor="CPU")
+        place = slots(Placement(placement.processor, placement.gpu_id, 1, "", placement.threads))
+        self._pool.place_at_least(place[0])
+        receipts: List[Dict[str, Any]] = []
+
+        def pass_on(event: events.Event) -> None:
+            if isinstance(event, events.Progress):
+                event = events.Progress(span[0] + (span[1] - span[0]) * event.fraction, event.text)
+            self.emit(event)
+
+        lost = self._pool.each(
+            task,
+            [payload],
+            self.scratch,
+            lambda _index, _payload, receipt: receipts.append(receipt),
+            pass_on,
+            self.check_cancelled,
+            LONE_LEASE,
+            place[0],
+        )
+        if lost:
+            raise WorkerError(
+                f"The step “{task}” ended its worker three times; {lost[0].reason}",
+                stage=task,
+                hint="If the system took back memory, use smaller tiles, a smaller batch or fewer workers.",
+            )
+        return receipts[0]
+
+    def each(
+        self,
+        task: str,
+        payloads: Iterable[Dict[str, Any]],
+        on_receipt: OnReceipt,
+        placement: Optional[Placement] = None,
+    ) -> List[Quarantined]:
+        """Run the task for every payload on all workers; see :meth:`.session.Session.each`."""
+        placement = placement or Placement(processor="CPU")
+        self._pool.place(slots(placement))
+        return self._pool.each(task, payloads, self.scratch, on_receipt, self.emit, self.check_cancelled)
+
+    def close(self) -> None:
+        """Remove what the job left behind for itself."""
+        remove_scratch(self.scratch)
+
+
+def run_job(job: Job, session: JobSession) -> Dict[str, Any]:
+    """Find the runner of the job's type and run it."""
+    module, _, function = RUNNERS[type(job).__name__].partition(":")
+    runner = getattr(importlib.import_module(f".{module}", package=__package__), function)
+    values: Dict[str, Any] = runner(job, session)
+    return values
+
+
+def failure_of(error: BaseException) -> events.Failure:
+    """Return the event for an error; one that nobody raised on purpose is named as a fault of the program."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, DeepRasterError):
+        return events.Failure(**error.to_dict(), traceback=trace)
+    return events.Failure(
+        kind="DeepRasterError",
+        message=f"The engine met an unexpected fault: {type(error).__name__}: {error}.",
+        hint="Please report it with the log of this run.",
+        traceback=trace,
+    )

@@ -1,0 +1,55 @@
+"""Scratch folders of jobs: one each, removed with the job; those of engines that were killed are swept up later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "deep_raster_job_"
+
+
+def new_scratch() -> Path:
+    """Return a new empty folder whose name carries this process's id.
+
+    ``DEEP_RASTER_SCRATCH`` names the folder to make it in (a large or fast disk, or one a cluster's nodes share);
+    without it the system's temporary folder is used.
+    """
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=_base()))
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove a job's folder; what another process still holds open is left to :func:`sweep`."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the folders of engines that no longer run (they were killed together with QGIS)."""
+    base = Path(_base() or tempfile.gettempdir())
+    for folder in base.glob(f"{_PREFIX}*"):
+        owner = folder.name[len(_PREFIX) :].split("_")[0]
+        with contextlib.suppress(OSError):
+            if owner.isdigit() and not _is_alive(int(owner)) and (os.name == "nt" or _is_mine(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _base() -> str | None:
+    return os.environ.get("DEEP_RASTER_SCRATCH") or None
+
+
+def _is_mine(folder: Path) -> bool:
+    return folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # no cheap and safe way to ask; Windows clears its temporary folder itself
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

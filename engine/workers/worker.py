@@ -1,0 +1,134 @@
+"""A worker process: takes one task after the other from its pipe, carries it out, answers with a receipt.
+
+It holds whatever makes the next task cheap (a loaded network, open rasters) and may crash at will: everything that
+must survive is in files. It ends when the engine process ends, in native code too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Optional
+
+from .. import PROTOCOL, __version__
+from ..errors import DeepRasterError
+from ..events import Event, to_dict
+from . import frames
+from .task import TASKS, Task, TaskContext
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run the worker until its pipe closes."""
+    _end_with_parent()
+    _volunteer_for_the_oom_killer()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the engine's business
+    incoming, outgoing = _take_over_pipes()
+    if os.name == "nt":
+        # On Windows a thread that reads a pipe while numpy is first imported can block both for ever.
+        importlib.import_module("numpy")
+    Worker(incoming, outgoing).serve()
+
+
+class Worker:
+    """The loop of one worker over its two pipes."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._write_lock = threading.Lock()
+        self._requests: queue.Queue[Dict[str, Any]] = queue.Queue()
+        self._tasks: Dict[str, Task] = {}
+        self._state: Dict[str, Any] = {}
+
+    def serve(self) -> None:
+        """Greet, then answer requests until the pipe closes."""
+        self._send({"hello": {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}})
+        threading.Thread(target=self._read_requests, daemon=True).start()
+        while True:
+            self._answer(self._requests.get())
+
+    def _read_requests(self) -> None:
+        """Queue requests; end the process when the engine closes the pipe, also while a task runs."""
+        while True:
+            try:
+                message = frames.read(self._incoming)
+            except (frames.FrameError, OSError):
+                message = None
+            if message is None:
+                os._exit(0)
+            self._requests.put(message)
+
+    def _answer(self, request: Dict[str, Any]) -> None:
+        number = request["id"]
+        context = TaskContext(
+            scratch=Path(request["scratch"]),
+            device=request["device"],
+            threads=request["threads"],
+            emit=lambda event: self._emit(number, event),
+            state=self._state,
+        )
+        try:
+            receipt = self._task(request["task"])(request["payload"], context)
+            self._send({"id": number, "receipt": receipt})
+        except DeepRasterError as error:
+            self._send({"id": number, "error": error.to_dict(), "traceback": traceback.format_exc()})
+        except Exception as error:
+            # Whatever a library raises must reach the engine as an answer; the engine decides about another try.
+            sentence = f"{type(error).__name__}: {error}"
+            self._send({"id": number, "crash": sentence, "traceback": traceback.format_exc()})
+
+    def _task(self, name: str) -> Task:
+        if name not in self._tasks:
+            module, _, function = TASKS[name].partition(":")
+            imported = importlib.import_module(f"..{module}", package=__package__)
+            self._tasks[name] = getattr(imported, function)
+        return self._tasks[name]
+
+    def _emit(self, number: int, event: Event) -> None:
+        self._send({"id": number, **to_dict(event)})
+
+    def _send(self, message: Dict[str, Any]) -> None:
+        with self._write_lock:
+            frames.write(self._outgoing, message)
+
+
+def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Keep the protocol's descriptors and give every library others, so that no print can break a frame."""
+    incoming = os.fdopen(os.dup(0), "rb")
+    outgoing = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - stays open for the life of the process
+    return incoming, outgoing
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to kill this process when the engine ends (Linux); elsewhere the closed pipe does it."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent: Optional[str] = os.environ.get("DEEP_RASTER_ENGINE_PID")
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent and os.getppid() != int(parent):
+        os._exit(0)  # the engine died before the request above was in force
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    """When memory runs out the kernel shall take a worker, whose task can be done again, and not QGIS."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
