@@ -253,7 +253,7 @@ class Normalisation:
         """
         gain, bias = self.gain_and_bias(pixels.shape[1], pixels.dtype)
         # Types with more than 24 significant bits lose their small differences if cast to float32 first.
-        wide = pixels.dtype.kind in "ui" and pixels.dtype.itemsize > 2 or pixels.dtype == np.float64
+        wide = (pixels.dtype.kind in "ui" and pixels.dtype.itemsize > 2) or pixels.dtype == np.float64
         work = np.float64 if wide else np.float32
         shape = (1, -1, 1, 1)
         # A source without data may hold NaN or infinities there; they are replaced below.
