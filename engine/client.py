@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, List, Optional, TextIO
+from typing import Any, Callable, Deque, Dict, List, Optional, IO
 
 from . import PROTOCOL, events, jobs
 from .environment import Environment, engine_environment, find_environment
@@ -63,7 +63,7 @@ class Engine:
             ) from error
         if self._process.stdin is None or self._process.stdout is None or self._process.stderr is None:
             raise EnvironmentFault("The engine was started without pipes.", stage="starting the engine")
-        self._requests: TextIO = self._process.stdin
+        self._requests: IO[str] = self._process.stdin
         self._readers = [
             threading.Thread(target=self._read_lines, args=(self._process.stdout,), daemon=True),
             threading.Thread(target=self._read_errors, args=(self._process.stderr,), daemon=True),
@@ -191,13 +191,13 @@ class Engine:
     def _tail(self) -> str:
         return " Its last words: " + "\n".join(self._errors) if self._errors else ""
 
-    def _read_lines(self, stream: TextIO) -> None:
+    def _read_lines(self, stream: IO[str]) -> None:
         with contextlib.suppress(OSError, ValueError):
             for line in stream:
                 self._lines.put(line)
         self._lines.put(None)
 
-    def _read_errors(self, stream: TextIO) -> None:
+    def _read_errors(self, stream: IO[str]) -> None:
         """Keep the last lines; an undrained pipe would block the engine."""
         with contextlib.suppress(OSError, ValueError):
             for line in stream:

@@ -14,7 +14,9 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Tupl
 from . import events
 
 # type name of the job -> "module of the engine:function"
-RUNNERS: Dict[str, str] = {}
+RUNNERS: Dict[str, str] = {
+    "ComputeAccuracy": "evaluation.runner:run",
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from ..events import Event
 
 # name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
 # the framework it needs.
-TASKS: Dict[str, str] = {}
+TASKS: Dict[str, str] = {
+    "compute_accuracy": "evaluation.tasks:compute_accuracy",
+}
 
 
 @dataclass
