@@ -1,0 +1,65 @@
+"""How far a network looks: measured, so that tiles with the right halo give the very pixels of one whole image.
+
+A block of NaN in the input marks every output pixel that depends on it. Networks that look everywhere (global
+pooling, attention) or whose grid depends on the image's size show themselves and are not called exact.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Optional
+
+import torch
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def measure_halo(forward: Forward, bands: int, multiple: int, limit: int, device: torch.device) -> Optional[int]:
+    """Return the halo, a multiple of ``multiple``, that covers the receptive field; None above ``limit`` pixels.
+
+    Args:
+        forward: (1, bands, rows, columns) to (1, channels, rows, columns).
+        bands: bands of the input.
+        multiple: the network's stride; tiles start at multiples of it.
+        limit: largest halo of interest, in pixels.
+        device: where the network is.
+
+    The marked region is taken block by block: a halo of k blocks suffices when a block changes at most k blocks on
+    either side, because an output in one block then depends on no block further away.
+    """
+    reach = max(limit // multiple, 1)
+    side = (2 * reach + 3) * multiple
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, bands, side, side), generator=generator).to(device)
+    start = (reach + 1) * multiple
+    marked = image.clone()
+    marked[:, :, start : start + multiple, start : start + multiple] = float("nan")
+    with torch.inference_mode():
+        answer = forward(marked)
+        if answer.shape[-2:] != image.shape[-2:]:
+            return None
+        blocks = _reach_in_blocks(torch.isnan(answer).any(dim=1)[0], start, multiple)
+        if blocks is None or blocks > reach:
+            return None
+        halo = blocks * multiple
+        return halo if _is_seamless(forward, image, halo, multiple) else None
+
+
+def _reach_in_blocks(touched: torch.Tensor, start: int, multiple: int) -> Optional[int]:
+    rows, columns = touched.any(dim=1).nonzero(), touched.any(dim=0).nonzero()
+    if not len(rows):
+        return None
+    first = min(int(rows[0]), int(columns[0]))
+    last = max(int(rows[-1]), int(columns[-1]))
+    if first == 0 or last == len(touched) - 1:
+        return None
+    pixels = max(start - first, last - (start + multiple - 1), 0)
+    return -(-pixels // multiple)
+
+
+def _is_seamless(forward: Forward, image: torch.Tensor, halo: int, multiple: int) -> bool:
+    """Compare a cut at the halo with the whole image: resizing by corners, for example, shifts with the size."""
+    plain = forward(image)
+    cut = image[:, :, multiple:, multiple:]
+    inner = forward(cut)[:, :, halo:, halo:]
+    whole = plain[:, :, multiple + halo :, multiple + halo :]
+    return bool(torch.allclose(inner, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max())))
