@@ -178,7 +178,10 @@ class PipProgress:
         installing = _INSTALLING.match(text)
         if collecting:
             self._collected += 1
-            self._tell(0.7 * min(1.0, self._collected / self._expected), f"Looking for {collecting.group(1)}")
+            self._tell(
+                0.7 * min(1.0, self._collected / self._expected),
+                f"Looking for {collecting.group(1).rsplit('/', 1)[-1]}",
+            )
         elif downloading and not downloading.group(1).endswith(".metadata"):
             self._file = downloading.group(1).rsplit("/", 1)[-1]
             self._size = float(downloading.group(2) or 0) * _SIZES.get(downloading.group(3) or "", 0.0)
