@@ -1,7 +1,11 @@
 """Deep Raster: deep learning on rasters inside QGIS."""
 
+from __future__ import annotations
 
-def classFactory(iface):  # noqa: N802 - the name is QGIS's
+from typing import Any
+
+
+def classFactory(iface: Any) -> Any:
     """Return the plugin object; QGIS calls this when it loads the plugin."""
     from .plugin.plugin import DeepRasterPlugin
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, List, Optional, IO
+from typing import IO, Any, Callable, Deque, Dict, List, Optional
 
 from . import PROTOCOL, events, jobs
 from .environment import Environment, engine_environment, find_environment

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import os
 import traceback
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from . import events
 from .errors import DeepRasterError, JobCancelled, WorkerError
-from .jobs import Job
+from .jobs import Job, RasterInput, VectorInput
 from .scratch import new_scratch, remove_scratch
 from .session import RUNNERS, Placement, Quarantined
 from .workers.devices import slots
@@ -25,6 +27,7 @@ class JobSession:
         self._is_cancelled = is_cancelled
         self._pool = pool
         self._told = 0.0
+        self._paths: Tuple[str, ...] = ()
         self.scratch = new_scratch()
 
     def emit(self, event: events.Event) -> None:
@@ -92,8 +95,28 @@ class JobSession:
     ) -> List[Quarantined]:
         """Run the task for every payload on all workers; see :meth:`.session.Session.each`."""
         placement = placement or Placement(processor="CPU")
+        if placement.cluster:
+            return self._each_on_cluster(task, payloads, on_receipt, placement)
         self._pool.place(slots(placement))
         return self._pool.each(task, payloads, self.scratch, on_receipt, self.emit, self.check_cancelled)
+
+    def _each_on_cluster(
+        self, task: str, payloads: Iterable[Dict[str, Any]], on_receipt: OnReceipt, placement: Placement
+    ) -> List[Quarantined]:
+        from .workers.cluster import ClusterPool  # needs dask.distributed, which few environments have
+
+        if placement.cluster.startswith("tcp://"):
+            self.log("The cluster is reached without encryption; use tls:// on a shared network.", events.WARNING)
+        pool = ClusterPool(placement)
+        try:
+            pool.check(self.scratch, self._paths)
+            return pool.each(task, payloads, self.scratch, on_receipt, self.emit, self.check_cancelled)
+        finally:
+            pool.close()
+
+    def note_inputs(self, job: Job) -> None:
+        """Keep the paths of the job's inputs, which the nodes of a cluster must be able to see."""
+        self._paths = tuple(_input_paths(job))
 
     def close(self) -> None:
         """Remove what the job left behind for itself."""
@@ -104,8 +127,24 @@ def run_job(job: Job, session: JobSession) -> Dict[str, Any]:
     """Find the runner of the job's type and run it."""
     module, _, function = RUNNERS[type(job).__name__].partition(":")
     runner = getattr(importlib.import_module(f".{module}", package=__package__), function)
+    session.note_inputs(job)
     values: Dict[str, Any] = runner(job, session)
     return values
+
+
+def _input_paths(value: Any) -> List[str]:
+    """Return the paths of all rasters, vector layers and packages in a job."""
+    if isinstance(value, (RasterInput, VectorInput)):
+        return [value.path]
+    if isinstance(value, tuple):
+        return [path for one in value for path in _input_paths(one)]
+    if not dataclasses.is_dataclass(value):
+        return []
+    found = []
+    for one in dataclasses.fields(value):
+        part = getattr(value, one.name)
+        found += [part] if one.name == "model" and os.path.exists(part) else _input_paths(part)
+    return found
 
 
 def failure_of(error: BaseException) -> events.Failure:

@@ -1,0 +1,67 @@
+"""What a cluster's node runs: one task in a worker process of its own, exactly as on one machine.
+
+Dask calls :func:`run_task` by name with plain JSON, so the engine and the nodes need the same version of this package
+but not the same Python to the patch level. The child process keeps loaded networks from task to task, and its leases,
+replacements and confinement are those of the local pool. Preload this file on the scheduler and on every node, so
+that the package is found::
+
+    dask scheduler --preload .../engine/workers/node.py
+    dask worker tls://scheduler:8786 --nworkers 1 --nthreads 1 --resources GPU=1 --preload .../engine/workers/node.py
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+if not __package__:  # preloaded by its path: make the package importable, then be its module
+    import runpy
+
+    runpy.run_path(str(Path(__file__).resolve().parents[1] / "launch.py"), run_name="launch")["register"]()
+    __package__ = "deep_raster.engine.workers"
+
+from .. import __version__
+from ..errors import DeepRasterError
+from ..events import Event, to_dict
+from .devices import Slot
+from .pool import WorkerPool, worker_command
+
+_pools: List[WorkerPool] = []
+
+
+def facts(probe: str, paths: Sequence[str]) -> Dict[str, Any]:
+    """Return what the engine compares before the first tile: versions, and which files this node cannot see."""
+    return {
+        "version": __version__,
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "host": os.uname().nodename if hasattr(os, "uname") else "",
+        "missing": [path for path in [probe, *paths] if not os.path.exists(path)],
+    }
+
+
+def run_task(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Run one task and return its receipt, the error it raised, or why it was lost; and the events it sent."""
+    if not _pools:
+        _pools.append(WorkerPool(worker_command()))
+    device = "cuda:0" if request["gpu"] else "cpu"
+    # A node with --resources GPU=1 was given its card by CUDA_VISIBLE_DEVICES; the child sees the same one.
+    slot = Slot(device, os.environ.get("CUDA_VISIBLE_DEVICES", "") if request["gpu"] else "", request["threads"])
+    _pools[0].place([slot])
+    told: List[Event] = []
+    receipts: List[Dict[str, Any]] = []
+    answer: Dict[str, Any] = {}
+    try:
+        lost = _pools[0].each(
+            request["task"],
+            [request["payload"]],
+            Path(request["scratch"]),
+            lambda _index, _payload, receipt: receipts.append(receipt),
+            told.append,
+            lambda: None,
+        )
+        answer = {"lost": lost[0].reason} if lost else {"receipt": receipts[0]}
+    except DeepRasterError as error:
+        answer = {"error": error.to_dict()}
+    return {**answer, "events": [to_dict(event) for event in told]}
