@@ -1,0 +1,76 @@
+"""The plugin's settings: typed, in one place, under one prefix."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qgis.core import QgsSettings
+
+from ..engine.package import store
+
+PREFIX = "deep_raster"
+CACHE_VARIABLE = "DEEP_RASTER_CACHE"
+
+
+def _read(name: str, default: str) -> str:
+    return str(QgsSettings().value(f"{PREFIX}/{name}", default) or default)
+
+
+def _write(name: str, value: str) -> None:
+    settings = QgsSettings()
+    if value:
+        settings.setValue(f"{PREFIX}/{name}", value)
+    else:
+        settings.remove(f"{PREFIX}/{name}")
+
+
+def python() -> str:
+    """Return the interpreter that the user has chosen for the engine, or empty: find one."""
+    return _read("python", "")
+
+
+def set_python(path: str) -> None:
+    """Choose the engine's interpreter; empty to find one."""
+    _write("python", path)
+
+
+def location() -> str:
+    """Return the folder that environments are made in, or empty: the platform's place for user data."""
+    return _read("location", "")
+
+
+def set_location(path: str) -> None:
+    """Choose where environments are made; empty for the platform's place."""
+    _write("location", path)
+
+
+def idle_minutes() -> int:
+    """Return how many minutes an engine stays ready after a job in the desktop (0: it ends at once)."""
+    try:
+        return max(0, int(_read("idle_minutes", "5")))
+    except ValueError:
+        return 5
+
+
+def set_idle_minutes(minutes: int) -> None:
+    """Set how long an engine stays ready."""
+    QgsSettings().setValue(f"{PREFIX}/idle_minutes", int(minutes))
+
+
+def cache_folder() -> Path:
+    """Return the folder in which opened packages are kept."""
+    return Path(os.environ.get(CACHE_VARIABLE) or _read("cache_folder", "") or store.cache_folder().parent)
+
+
+def set_cache_folder(path: str) -> None:
+    """Choose the folder of opened packages from now on; empty for the usual one."""
+    _write("cache_folder", path)
+    apply_cache_folder()
+
+
+def apply_cache_folder() -> None:
+    """Tell the engines and package readers of this process about the chosen folder, through our own variable."""
+    chosen = _read("cache_folder", "")
+    if chosen:
+        os.environ[CACHE_VARIABLE] = chosen
