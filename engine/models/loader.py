@@ -28,6 +28,7 @@ ADAPTERS: dict[tuple[str, str], str] = {
     ("pytorch", "fastaissd"): "pytorch_fastai_ssd:load",
     ("pytorch", "featureclassifier"): "pytorch_feature_classifier:load",
     (ARCGIS_LEARN, "*"): "arcgis_learn:load",
+    ("onnx", "*"): "onnx_network:load",
 }
 
 # top-level module -> (the part as people call it, the name of the framework choice of the environment's set-up)

@@ -111,7 +111,7 @@ class Normalisation:
         """
         members = definition.get("Normalization", None)
         if isinstance(members, Mapping):
-            return cls._from_members(members)
+            return cls.from_members(members)
         framework = (definition.framework or "").lower()
         statistics = definition.get("NormalizationStats", None)
         if isinstance(statistics, Mapping):
@@ -124,7 +124,8 @@ class Normalisation:
         return cls("none", data_range=low_high, fill_value=0.0)
 
     @classmethod
-    def _from_members(cls, members: Mapping[str, Any]) -> Normalisation:
+    def from_members(cls, members: Mapping[str, Any]) -> Normalisation:
+        """Read a ``Normalization`` member; :meth:`to_members` is the inverse."""
         fill = members.get("Fill")
         data_range = members.get("DataRange")
         return cls(

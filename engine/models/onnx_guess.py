@@ -1,0 +1,252 @@
+"""What the tensors of an ONNX file most likely mean, from their names, shapes and the operators that make them.
+
+A guess is a proposal that people see and may correct in the model definition, not a verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence
+
+import onnx
+
+from .network import TensorInfo
+from .onnx_file import element_type
+
+Members = dict[str, Any]
+_PASSED_THROUGH = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Resize", "Slice", "Flatten")
+_SIZE_INPUTS = {
+    "orig_target_sizes": ("Width", "Height"),
+    "image_shape": ("Height", "Width"),
+    "im_shape": ("Height", "Width"),
+    "scale_factor": ("Scale", "Scale"),
+}
+_MOST_BYTES = 500_000_000  # larger graphs are not copied for the sake of a guess
+_MANY_BOXES = 1000  # heads without suppression have more, end-to-end outputs have fewer
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known beside the tensors: number of classes (0: unknown), kind of model, family of the network."""
+
+    classes: int = 0
+    task: str = ""
+    family: str = ""
+
+
+def inputs_of(model: onnx.ModelProto) -> list[TensorInfo]:
+    """Return the inputs that are not weights."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [_info(value) for value in model.graph.input if value.name not in weights]
+
+
+def outputs_of(model: onnx.ModelProto) -> list[TensorInfo]:
+    """Return the outputs; sizes that the exporter left open are worked out from the graph where that is possible."""
+    infos = [_info(value) for value in model.graph.output]
+    if all(None not in info.shape[1:] for info in infos) or model.ByteSize() > _MOST_BYTES:
+        return infos
+    try:
+        inferred = onnx.shape_inference.infer_shapes(_without_output_shapes(model), data_prop=True)
+    except (RuntimeError, ValueError):  # a graph that ONNX's own inference does not understand may still run
+        return infos
+    known = {value.name: _info(value) for value in inferred.graph.output}
+    return [known[info.name] if _tells_more(known.get(info.name), info) else info for info in infos]
+
+
+def _without_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy in which names for open sizes of outputs do not stand in the way of inference."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del copy.graph.value_info[:]
+    return copy
+
+
+def _tells_more(found: Optional[TensorInfo], info: TensorInfo) -> bool:
+    return (
+        found is not None and len(found.shape) == len(info.shape) and found.shape.count(None) < info.shape.count(None)
+    )
+
+
+def guess_input(inputs: Sequence[TensorInfo]) -> tuple[TensorInfo, Members]:
+    """Return the input that takes images and the proposed ``Input`` object."""
+    image = next((info for info in inputs if len(info.shape) == 4), inputs[0])
+    image = next((info for info in inputs if len(info.shape) == 3), image) if len(image.shape) not in (3, 4) else image
+    members: Members = {"Name": image.name}
+    batched = len(image.shape) == 4
+    if not batched:
+        members["Batched"] = False
+    shape = image.shape if batched else (None, *image.shape)
+    if len(shape) == 4 and shape[3] is not None and shape[3] <= 16 and (shape[1] is None or shape[1] > 16):
+        members["Layout"] = "NHWC"
+    if image.dtype not in ("float32", "unknown"):
+        members["Type"] = image.dtype
+    extra = {info.name: list(_SIZE_INPUTS[info.name]) for info in inputs if info.name in _SIZE_INPUTS}
+    if extra:
+        members["Extra"] = extra
+    return image, members
+
+
+def guess_output(
+    model: onnx.ModelProto, outputs: Sequence[TensorInfo], image: TensorInfo, layout: str, hints: Hints
+) -> Members:
+    """Return the proposed ``Output`` object; empty if nothing fits."""
+    named = _named_tables(outputs, hints)
+    if named is not None:
+        return named
+    large = [info for info in outputs if len(info.shape) == 4]
+    tables = [info for info in outputs if len(info.shape) == 3]
+    main = outputs[0]
+    if len(outputs) >= 2 and tables and large and not _image_like(tables[0], image, layout):
+        return {**_rows(tables[0], hints), "Tensors": {"Main": tables[0].name, "Prototypes": large[0].name}}
+    if len(main.shape) == 4 or (len(main.shape) == 3 and _image_like(main, image, layout)):
+        return _pixels(model, main, image, layout, hints)
+    if len(main.shape) == 3:
+        return {**_rows(main, hints), "Tensors": {"Main": main.name}}
+    if len(main.shape) == 2 and main.shape[1] == 7 and hints.task != "classify":
+        columns = ["image", "xmin", "ymin", "xmax", "ymax", "label", "score"]
+        return {"Kind": "EndToEnd", "Columns": columns, "Tensors": {"Main": main.name}}
+    if len(main.shape) == 2:
+        activation = last_activation(model, main.name) or ("sigmoid" if main.shape[1] == 1 else "softmax")
+        return {"Kind": "ImageScores", "Activation": _still(activation), "Tensors": {"Main": main.name}}
+    return {}
+
+
+def last_activation(model: onnx.ModelProto, output: str) -> str:
+    """Return "is sigmoid" or the like if the output has gone through an activation or ArgMax; empty if it is raw."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found = {"Sigmoid": "is sigmoid", "Softmax": "is softmax", "ArgMax": "is argmax", "Clip": "is clip"}
+    name = output
+    while name in makers:
+        node = makers[name]
+        if node.op_type in found:
+            return found[node.op_type]
+        if node.op_type not in _PASSED_THROUGH:
+            return ""
+        name = node.input[0]
+    return ""
+
+
+def _still(activation: str) -> str:
+    """Return the activation that is still to be applied."""
+    return "none" if activation.startswith("is ") else activation
+
+
+def _pixels(model: onnx.ModelProto, main: TensorInfo, image: TensorInfo, layout: str, hints: Hints) -> Members:
+    members: Members = {"Tensors": {"Main": main.name}}
+    out_layout = "NCHW"
+    if len(main.shape) == 4 and layout == "NHWC" and main.shape[1] != 1:
+        out_layout = members["Layout"] = "NHWC"
+    side_in, side_out = _first_side(image, layout), _first_side(main, out_layout)
+    channels = main.shape[3 if out_layout == "NHWC" else 1] if len(main.shape) == 4 else 1
+    if side_in and side_out and side_out > side_in:
+        return {"Kind": "Bands", "Scale": side_out // side_in, **members}
+    if hints.task == "superresolution":
+        return {"Kind": "Bands", **members}
+    if hints.task == "regress":
+        return {"Kind": "Bands", **members}
+    made_by = last_activation(model, main.name)
+    whole = main.dtype.startswith(("int", "uint"))
+    if whole or made_by == "is argmax":
+        return {"Kind": "PixelClasses", **members}
+    activation = made_by or ("sigmoid" if channels == 1 else "softmax")
+    return {"Kind": "PixelScores", "Activation": _still(activation), **members}
+
+
+def _rows(table: TensorInfo, hints: Hints) -> Members:
+    """Guess the layout of a table of boxes: (N, boxes, numbers) or (N, numbers, boxes)."""
+    second, third = table.shape[1] or 0, table.shape[2] or 0
+    columns = bool(second and (second < third or not third))
+    numbers, boxes = (second, third) if columns else (third, second)
+    if hints.family == "rtdetr":
+        return {"Kind": "Rows", "BoxFormat": "cxcywh", "BoxUnits": "fraction"}
+    finished = numbers == 6 or (numbers > 6 and hints.task == "segment" and hints.classes and numbers == 6 + 32)
+    if not columns and finished and 0 < boxes <= _MANY_BOXES and hints.family != "rows":
+        return {"Kind": "EndToEnd"}
+    members: Members = {"Kind": "Rows", "BoxFormat": "cxcywh", "Suppress": True}
+    if columns:
+        members["Orientation"] = "columns"
+    # Heads before YOLOv8 give rows with objectness, later ones columns without; the class names settle it.
+    objectness = numbers - 5 == hints.classes if hints.classes and numbers - hints.classes in (4, 5) else not columns
+    if objectness:
+        members["Objectness"] = True
+    return members
+
+
+def _named_tables(outputs: Sequence[TensorInfo], hints: Hints) -> Optional[Members]:
+    """Guess detection networks whose boxes and scores are tensors of their own; None if these are no such outputs."""
+    boxes = _by_name(outputs, ("detection_boxes", "pred_boxes", "bboxes", "boxes", "dets"))
+    if boxes is None or len(outputs) < 2 or len(boxes.shape) not in (2, 3, 4):
+        return None
+    labels = _by_name(outputs, ("detection_classes", "labels", "class_ids", "classes"))
+    if boxes.shape[-1] == 5 and labels is not None:
+        names = ["xmin", "ymin", "xmax", "ymax", "score"]
+        return {"Kind": "EndToEnd", "Columns": names, "Tensors": {"Main": boxes.name, "Labels": labels.name}}
+    scores = _by_name(outputs, ("detection_scores", "pred_logits", "logits", "scores", "confs"))
+    if scores is None:
+        return None
+    tensors = {"Boxes": boxes.name, "Scores": scores.name}
+    if boxes.name.startswith("pred_boxes") or "logits" in scores.name:
+        return {"Kind": "Boxes", **_detr(boxes, scores, hints), "Tensors": tensors}
+    if labels is None:
+        background = bool(scores.shape[-1] and hints.classes and scores.shape[-1] == hints.classes + 1)
+        first = "confs" not in scores.name and (background or not hints.classes)
+        return {
+            "Kind": "Boxes", "BoxUnits": "fraction", "Suppress": True,
+            "Background": "first" if first else "none", "Tensors": tensors,
+        }  # fmt: skip
+    tensors["Labels"] = labels.name
+    masks = _by_name(outputs, ("masks",))
+    if masks is not None:
+        tensors["Masks"] = masks.name
+    if boxes.name.startswith("detection_"):
+        return {"Kind": "Boxes", "BoxFormat": "yxyx", "BoxUnits": "fraction", "FirstLabel": 1, "Tensors": tensors}
+    # torchvision counts labels from 1 and has no first axis; exports of transformers count from 0.
+    first_label = 1 if len(boxes.shape) == 2 else 0
+    units = "fraction" if boxes.name.startswith("bboxes") else "pixels"
+    return {
+        "Kind": "Boxes",
+        "BoxUnits": units,
+        "FirstLabel": max(first_label, int(units == "fraction")),
+        "Tensors": tensors,
+    }
+
+
+def _detr(boxes: TensorInfo, scores: TensorInfo, hints: Hints) -> Members:
+    """Tell DETR (softmax, the last class is "nothing") from its successors (sigmoid, no such class)."""
+    found = scores.shape[-1] or 0
+    queries = boxes.shape[1] or 0
+    sigmoid = found == hints.classes if hints.classes and found - hints.classes in (0, 1) else queries >= 200
+    members: Members = {"BoxFormat": "cxcywh", "BoxUnits": "fraction"}
+    if sigmoid:
+        return {**members, "Activation": "sigmoid", "MultiLabel": True}
+    return {**members, "Activation": "softmax", "Background": "last"}
+
+
+def _by_name(outputs: Sequence[TensorInfo], names: Sequence[str]) -> Optional[TensorInfo]:
+    for name in names:
+        for info in outputs:
+            if info.name.lower().split(":")[0].startswith(name):
+                return info
+    return None
+
+
+def _image_like(info: TensorInfo, image: TensorInfo, layout: str) -> bool:
+    """Whether a tensor of three axes is an image without a channel axis."""
+    if info.dtype.startswith(("int", "uint")):
+        return True
+    side = _first_side(image, layout)
+    return len(info.shape) == 3 and side is not None and info.shape[1] == side and info.shape[2] is not None
+
+
+def _first_side(info: TensorInfo, layout: str) -> Optional[int]:
+    if len(info.shape) == 3:
+        return info.shape[1]
+    return info.shape[1 if layout == "NHWC" else 2]
+
+
+def _info(value: onnx.ValueInfoProto) -> TensorInfo:
+    kind = value.type.tensor_type
+    shape = tuple(dimension.dim_value or None for dimension in kind.shape.dim)
+    return TensorInfo(value.name, element_type(kind.elem_type), shape)
