@@ -223,7 +223,8 @@ def _check_use(values: Dict[str, Any], members: Dict[str, Any], findings: Findin
     if not values["framework"] and not function:
         expected = f"one of {', '.join(vocabulary.FRAMEWORKS)}, or an InferenceFunction"
         findings.problem("Framework", members.get("Framework"), expected)
-    if values["framework"] and not values["configuration"] and not function:
+    needs_configuration = values["framework"] not in ("", *vocabulary.SELF_DESCRIBING)
+    if needs_configuration and not values["configuration"] and not function:
         findings.problem("ModelConfiguration", members.get("ModelConfiguration"), "the name of a configuration")
     others = (
         values["model_files"] or isinstance(members.get("ONNX"), dict) or isinstance(members.get("TorchScript"), dict)

@@ -47,7 +47,7 @@ def read_configuration(read: Members, framework: str) -> Tuple[str, Dict[str, An
     members = dict(value)
     key = next((one for one in ("Name", "name", "NAME") if isinstance(members.get(one), str)), "")
     if not key:
-        if not read.text("InferenceFunction"):
+        if not read.text("InferenceFunction") and framework not in vocabulary.SELF_DESCRIBING:
             read.findings.problem("ModelConfiguration", value, "an object with the member Name")
         return "", members
     name = vocabulary.configuration(framework, members.pop(key))

@@ -38,7 +38,18 @@ TOOLS: Dict[str, Tuple[str, ...]] = {
 }
 
 ARCGIS_LEARN = "arcgis.learn.models._inferencing"
-FRAMEWORKS: Tuple[str, ...] = ("TensorFlow", "Keras", "PyTorch", "ONNX", "CNTK", "Templates", ARCGIS_LEARN)
+FRAMEWORKS: Tuple[str, ...] = (
+    "TensorFlow",
+    "Keras",
+    "PyTorch",
+    "ONNX",
+    "TorchScript",
+    "CNTK",
+    "Templates",
+    ARCGIS_LEARN,
+)
+# Frameworks whose files describe their tensors themselves; their configuration has no name to look up.
+SELF_DESCRIBING: Tuple[str, ...] = ("ONNX", "TorchScript")
 
 # (framework, configuration) -> the model types it comes with, the usual one first
 CONFIGURATIONS: Dict[Tuple[str, str], Tuple[str, ...]] = {

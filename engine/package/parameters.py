@@ -1,0 +1,226 @@
+"""The arguments that a model offers, known from its definition alone, and the text in which people give them.
+
+The sets are those of the built-in and arcgis.learn inference functions (esri/raster-deep-learning and the published
+tools), so that a script written for them finds the same names and defaults. Custom functions declare theirs in code,
+which is read here (:mod:`.declared`) but not run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from ..errors import JobError
+from . import vocabulary
+from .emd import ModelDefinition
+from .lenient import clip
+from .values import to_flag, to_number
+
+INT, FLOAT, BOOL, TEXT, CHOICE = "int", "float", "bool", "text", "choice"
+FLAG = ("True", "False")
+
+
+@dataclass(frozen=True)
+class ModelParameter:
+    """One argument of a model.
+
+    Attributes:
+        name: its name in scripts.
+        kind: "int", "float", "bool", "text" or "choice".
+        default: as text; "True" or "False" for booleans.
+        minimum, maximum: inclusive bounds of numbers, or None.
+        choices: allowed texts of a choice.
+        label, description: for people.
+    """
+
+    name: str
+    kind: str
+    default: str
+    minimum: Optional[float] = None
+    maximum: Optional[float] = None
+    choices: Tuple[str, ...] = ()
+    label: str = ""
+    description: str = ""
+
+
+def declared_parameters(definition: ModelDefinition) -> Tuple[ModelParameter, ...]:
+    """Return the arguments of a definition's model; custom functions get those that their template fixes."""
+    names = _names(definition)
+    made = (_parameter(name, definition) for name in names)
+    return tuple(_with_default(one, definition) for one in made)
+
+
+def _names(definition: ModelDefinition) -> List[str]:
+    """Return the names of the arguments, in the order in which the published functions list them."""
+    kind, configuration = definition.model_type, definition.configuration
+    names: List[str] = []
+    if kind in ("ObjectDetection", "InstanceDetection", "PanopticSegmenter"):
+        names = ["padding", "threshold", "nms_overlap", "batch_size", "exclude_pad_detections"]
+        if kind == "InstanceDetection":
+            names = ["padding", "batch_size", "threshold", "return_bboxes"]
+        elif configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD"):
+            names = ["padding", "score_threshold", "batch_size"]
+    elif kind == "ObjectClassification":
+        names = ["batch_size"]
+        if configuration == "KerasClassifier":
+            names.append("resampled_image_size")
+        if definition.get("MetaDataMode") == "MultiLabeled_Tiles":
+            names.append("threshold")
+    elif kind in ("ImageClassification", "CycleGAN", "Pix2Pix", "Pix2PixHD", "SuperResolution"):
+        names = ["padding", "batch_size"]
+        if kind == "ImageClassification" and configuration not in ("DeepLab", "MaskRCNN", "change_detection"):
+            names.append("predict_background")
+    if definition.framework in (vocabulary.ARCGIS_LEARN, "PyTorch") and configuration not in ("FastaiSSD",):
+        names += ["test_time_augmentation"] if kind not in ("CycleGAN", "Pix2Pix", "Pix2PixHD") else []
+    if definition.supports_variable_tile_size and kind != "ObjectClassification":
+        names.append("tile_size")
+    hidden = {"batch_size"} if definition.batch_size is not None or configuration == "DeepLab" else set()
+    if definition.model_padding is not None:
+        hidden.add("padding")
+    return [name for name in names if name not in hidden]
+
+
+def _parameter(name: str, definition: ModelDefinition) -> ModelParameter:
+    side = definition.image_height or 256
+    learned = definition.framework not in ("TensorFlow", "Keras", "ONNX", "TorchScript")
+    padding = definition.padding or (side // 4 if learned and definition.configuration != "FastaiSSD" else 0)
+    batch = 1 if definition.configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD") else 4
+    table: Dict[str, Tuple[str, str, Optional[float], Optional[float], str, str]] = {
+        "padding": (INT, str(padding), 0, (side - 1) // 2, "Padding", "Pixels on each side that are read for context."),
+        "threshold": (FLOAT, "0.5", 0, 1, "Confidence threshold", "Objects of lower confidence are left out."),
+        "score_threshold": (FLOAT, "0.6", 0, 1, "Confidence threshold", "Objects of lower confidence are left out."),
+        "nms_overlap": (FLOAT, "0.1", 0, 1, "Overlap within a tile", "Of objects that overlap more, the best stays."),
+        "batch_size": (INT, str(batch), 1, 4_096, "Batch size", "Images handed to the network at a time."),
+        "exclude_pad_detections": (BOOL, "True", None, None, "Leave out cut objects", "At the edge of a tile."),
+        "return_bboxes": (BOOL, "False", None, None, "Rectangles instead of outlines", ""),
+        "predict_background": (BOOL, _background(definition), None, None, "Predict background", "Allow class 0."),
+        "test_time_augmentation": (BOOL, "False", None, None, "Test-time augmentation", "Average over turned images."),
+        "tile_size": (INT, str(side), 32, 16_384, "Tile size", "Side of an image for the network, pixels."),
+        "resampled_image_size": (INT, "64", 8, 4_096, "Image size", "Chips are resampled to this side, pixels."),
+    }
+    kind, default, low, high, label, description = table[name]
+    return ModelParameter(name, kind, default, low, high, FLAG if kind == BOOL else (), label, description)
+
+
+def _background(definition: ModelDefinition) -> str:
+    """Class 0 is predicted unless several classes exist and none has the value 0."""
+    values = [one.value for one in definition.classes]
+    return "False" if 0 not in values and len(values) > 1 else "True"
+
+
+def _with_default(parameter: ModelParameter, definition: ModelDefinition) -> ModelParameter:
+    """Return the parameter with the default that the definition itself states, where it is a legal one."""
+    key = {"threshold": "Threshold", "score_threshold": "Threshold"}.get(parameter.name, parameter.name)
+    stated = definition.get(key)
+    if stated is None or isinstance(stated, (list, dict)):
+        return parameter
+    try:
+        default = _checked(parameter, str(stated))
+    except JobError:
+        return parameter
+    return ModelParameter(**{**parameter.__dict__, "default": default})
+
+
+def parse_arguments(text: Union[str, Mapping[str, Any], None]) -> Dict[str, str]:
+    """Parse arguments given as ``name=value;name=value``, as ArcGIS's ``name value;name value``, or as JSON.
+
+    Raises:
+        JobError: the text is none of these.
+    """
+    if text is None:
+        return {}
+    if not isinstance(text, str):
+        return {str(name): _text(value) for name, value in text.items()}
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            members = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise JobError(f"The model arguments are not valid JSON: {clip(error)}.", hint=_FORM) from error
+        return {str(name): _text(value) for name, value in members.items()}
+    found: Dict[str, str] = {}
+    for part in filter(None, (one.strip() for one in text.split(";"))):
+        name, mark, value = part.partition("=")
+        if not mark:
+            name, mark, value = part.partition(" ")
+        name, value = name.strip(), _unquoted(value.strip())
+        if not mark or not name:
+            raise JobError(f"The model argument “{clip(part)}” has no value.", hint=_FORM)
+        if name in found:
+            raise JobError(f"The model argument {clip(name)} is given twice.", hint=_FORM)
+        found[name] = value
+    return found
+
+
+_FORM = "Write for example “padding=56;threshold=0.5”."
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "True" if value else "False"
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def resolve_arguments(parameters: Sequence[ModelParameter], given: Mapping[str, str]) -> Dict[str, str]:
+    """Return every argument with its value: the given one, checked and put as functions expect it, or the default.
+
+    Integers have no decimal point and booleans are "True" or "False", because published functions parse them so.
+
+    Raises:
+        JobError: an argument is unknown (the known ones are listed) or its value is not allowed.
+    """
+    known = {one.name: one for one in parameters}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        listed = ", ".join(f"{one.name} (default {one.default})" for one in parameters) or "none"
+        raise JobError(
+            f"The model has no argument called {', '.join(clip(name) for name in unknown)}.",
+            stage="reading the model arguments",
+            hint=f"Its arguments are: {listed}.",
+        )
+    return {
+        name: _checked(one, given[name]) if str(given.get(name, "")).strip() else one.default
+        for name, one in known.items()
+    }
+
+
+def _checked(parameter: ModelParameter, value: str) -> str:
+    """Return a value in its proper spelling, or raise :class:`JobError`."""
+    value = str(value).strip()
+    if parameter.kind == BOOL:
+        flag = to_flag(value)
+        if flag is None:
+            raise _refused(parameter, value, "True or False")
+        return "True" if flag else "False"
+    if parameter.kind == CHOICE:
+        for choice in parameter.choices:
+            if choice.casefold() == value.casefold():
+                return choice
+        raise _refused(parameter, value, f"one of {', '.join(parameter.choices)}")
+    if parameter.kind not in (INT, FLOAT):
+        return value
+    number = to_number(value)
+    low = -math.inf if parameter.minimum is None else parameter.minimum
+    high = math.inf if parameter.maximum is None else parameter.maximum
+    whole = parameter.kind == INT
+    if number is None or not low <= number <= high or (whole and number != int(number)):
+        bounds = "" if math.isinf(low) and math.isinf(high) else f" from {low:g} to {high:g}"
+        raise _refused(parameter, value, f"a {'whole ' if whole else ''}number{bounds}")
+    return str(int(number)) if whole else value
+
+
+def _refused(parameter: ModelParameter, value: str, expected: str) -> JobError:
+    return JobError(
+        f"The model argument {parameter.name} is “{clip(value)}”; expected is {expected}.",
+        stage="reading the model arguments",
+    )
