@@ -323,11 +323,7 @@ def _classes(members: Mapping[str, Any], accumulated: Mapping[str, Any]) -> Tupl
         if value is None:
             continue
         name = entry.get("Name", entry.get("ClassName"))
-        colour = entry.get("Color")
-        good = (
-            isinstance(colour, list) and len(colour) >= 3 and all(isinstance(one, int) and one >= 0 for one in colour)
-        )
-        found.append(ChipClass(value, str(name if name is not None else value), tuple(colour[:3]) if good else None))
+        found.append(ChipClass(value, str(name if name is not None else value), _colour(entry.get("Color"))))
     return tuple(found)
 
 

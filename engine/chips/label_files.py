@@ -59,7 +59,7 @@ class Instances:
 
     def boxes(self) -> Boxes:
         """Return the boxes around the masks; every mask has at least one pixel."""
-        rows, columns = self.masks.any(axis=2), self.masks.any(axis=1)
+        rows, columns = np.asarray(self.masks.any(axis=2)), np.asarray(self.masks.any(axis=1))
         boxes = np.zeros((len(self.labels), 4), dtype=np.float32)
         for index in range(len(self.labels)):
             y, x = np.flatnonzero(rows[index]), np.flatnonzero(columns[index])
@@ -145,7 +145,7 @@ def _xml(path: Path) -> Element:
     try:
         if path.stat().st_size > _MAX_XML:
             raise ChipError(f"The label “{path.name}” is larger than 32 MB.", file=str(path))
-        root = ElementTree.parse(path, forbid_dtd=True).getroot()
+        root: Element = ElementTree.parse(path, forbid_dtd=True).getroot()
     except (ParseError, DefusedXmlException, OSError, ValueError, RecursionError) as error:
         raise ChipError(
             f"The label “{path.name}” is no XML that can be read: {error}.",

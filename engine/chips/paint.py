@@ -31,7 +31,7 @@ class Runs:
     def pixels(self) -> Ints:
         """Return the flat index of every pixel of every run, in the order of the runs."""
         before = np.cumsum(self.length) - self.length
-        return np.arange(int(self.length.sum()), dtype=np.int64) + np.repeat(self.start - before, self.length)
+        return np.asarray(np.arange(int(self.length.sum())) + np.repeat(self.start - before, self.length))
 
 
 def runs_of(geometries: npt.NDArray[Any], shape: Shape) -> Runs:

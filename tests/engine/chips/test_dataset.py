@@ -145,7 +145,7 @@ def test_rcnn_masks_with_bands_for_overlaps(tmp_path):
             width=32,
             height=24,
             count=len(pixels),
-            dtype="u1",
+            dtype="uint8",
         ) as out:
             out.write(pixels)
     side_files(tmp_path, "RCNN_Masks")
