@@ -1,0 +1,203 @@
+"""The work folder of a job: finished parts beside the output, a journal of receipts, and who works on it.
+
+The folder lies in the output's folder, so that a cluster's nodes and a later run find it, and its name follows from the
+output's. It outlives a crash, a cancel and a full disk; starting the same job again goes on from it. The standard
+library alone is used, because the engine process writes the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import IO, Any, Dict, Iterator, List, Optional
+
+from ..errors import OutputError
+
+PLAN, JOURNAL, LOCK, PARTS = "plan.json", "journal.jsonl", "lock", "parts"
+
+
+def fingerprint(members: Any) -> str:
+    """Return the SHA-256 of JSON-ready members, whatever the order of their keys."""
+    text = json.dumps(members, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class WorkFolder:
+    """The folder of one output's unfinished work."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def for_output(cls, output: str) -> WorkFolder:
+        """Return the work folder that belongs to an output path."""
+        target = Path(output)
+        return cls(target.parent / f".{target.name}.deepraster")
+
+    @property
+    def parts(self) -> Path:
+        """Folder of the finished parts."""
+        return self.path / PARTS
+
+    def create(self) -> None:
+        """Make the folder, and those above it.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The folder “{self.path.parent}” cannot be written to: {error.strerror or error}.",
+                stage="preparing the output",
+                file=str(self.path.parent),
+                hint="Choose another place for the output.",
+            ) from error
+
+    def clear(self) -> None:
+        """Forget all finished parts; the lock stays."""
+        for one in (self.path / PLAN, self.path / JOURNAL):
+            with contextlib.suppress(FileNotFoundError):
+                one.unlink()
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self.create()
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the output for this process; the lock ends with the process, however it ends.
+
+        Raises:
+            OutputError: another job is writing the same output.
+        """
+        self.create()
+        with (self.path / LOCK).open("a+b") as file:
+            if not _lock(file):
+                raise OutputError(
+                    "Another job is writing the same output.",
+                    stage="preparing the output",
+                    file=str(self.path),
+                    hint="Wait for it to end, or choose another output.",
+                )
+            yield
+
+    def read_plan(self) -> Optional[Dict[str, Any]]:
+        """Return the plan of the unfinished work; None if there is none that can be read."""
+        try:
+            plan = json.loads((self.path / PLAN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return plan if isinstance(plan, dict) else None
+
+    def write_plan(self, plan: Dict[str, Any]) -> None:
+        """Write the plan whole or not at all."""
+        write_whole(self.path / PLAN, json.dumps(plan, ensure_ascii=False).encode("utf-8"))
+
+    def receipts(self) -> List[Dict[str, Any]]:
+        """Return the receipts of the journal by part, the last one of each; a torn line is left out."""
+        found: Dict[int, Dict[str, Any]] = {}
+        try:
+            lines = (self.path / JOURNAL).read_bytes().split(b"\n")
+        except OSError:
+            return []
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                receipt = json.loads(line)
+                found[int(receipt["group"])] = receipt
+        return [found[group] for group in sorted(found)]
+
+    def checked_receipts(self) -> List[Dict[str, Any]]:
+        """Return the receipts whose parts are there with the right content."""
+        return [one for one in self.receipts() if self._is_whole(one)]
+
+    def _is_whole(self, receipt: Dict[str, Any]) -> bool:
+        name = receipt.get("file")
+        if not name:
+            return True
+        path = self.parts / Path(str(name)).name
+        return path.is_file() and file_digest(path) == receipt.get("sha256")
+
+
+class Journal:
+    """Appends receipts, each a line that is on disk when :meth:`add` returns."""
+
+    def __init__(self, folder: WorkFolder) -> None:
+        path = folder.path / JOURNAL
+        self._file = path.open("ab")
+        # What a crash left without its end of line must not swallow the next receipt.
+        if path.stat().st_size:
+            self._file.write(b"\n")
+
+    def add(self, receipt: Dict[str, Any]) -> None:
+        """Append one receipt."""
+        self._file.write(json.dumps(receipt, ensure_ascii=False).encode("utf-8") + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush to the disk and close."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a part name, bring it to the disk, then give it its name.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(
+            f"“{path}” cannot be written: {error.strerror or error}.",
+            stage="writing",
+            file=str(path),
+            hint="Make space or choose another place; what is finished is kept, and the same job goes on from there.",
+        ) from error
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the file's lock for as long as it is open; False if another process has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

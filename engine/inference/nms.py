@@ -1,0 +1,184 @@
+"""Non-maximum suppression: of objects that overlap too much, the best stays. Pure arrays, with a spatial index.
+
+The greedy rule is that of the field: objects are visited from the best to the worst, and an object goes if it overlaps a
+*kept* one of its class by more than ``max_overlap`` (intersection over union). Of equals, the larger comes first, then the
+earlier, so that the answer never depends on the order in which a search finds neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+Array = npt.NDArray[Any]
+Overlap = Callable[[Array, Array], Array]
+
+# The best objects are settled first and clear the field, so that crowded scenes never hold all pairs at once.
+_FIRST_ROUND = 4096
+# Objects that ask the index at a time: bounds the pairs that one question brings.
+_QUERIES = 4096
+
+
+def box_areas(boxes: Array) -> Array:
+    """Return the areas of (n, 4) boxes xmin, ymin, xmax, ymax."""
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+
+
+def pair_iou(one: Array, other: Array) -> Array:
+    """Return the intersection over union of boxes paired row by row, both (n, 4); 0 for boxes without area."""
+    width = np.minimum(one[:, 2], other[:, 2]) - np.maximum(one[:, 0], other[:, 0])
+    height = np.minimum(one[:, 3], other[:, 3]) - np.maximum(one[:, 1], other[:, 1])
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    union = box_areas(one) + box_areas(other) - common
+    return np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
+
+
+def suppress_boxes(
+    boxes: npt.ArrayLike, scores: npt.ArrayLike, labels: Optional[npt.ArrayLike] = None, max_overlap: float = 0.1
+) -> npt.NDArray[np.int64]:
+    """Return the positions of the boxes that stay, the best first.
+
+    Args:
+        boxes: (n, 4) xmin, ymin, xmax, ymax.
+        scores: (n,); NaN counts as the worst.
+        labels: (n,) classes that compete among themselves only; None: all compete.
+        max_overlap: intersection over union above which the weaker goes; 0: any common area.
+    """
+    all_boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    geometries = shapely.box(*all_boxes.T) if len(all_boxes) else np.empty(0, dtype=object)
+
+    def overlap(one: Array, other: Array) -> Array:
+        return pair_iou(all_boxes[one], all_boxes[other])
+
+    return _suppress(geometries, box_areas(all_boxes), np.asarray(scores, float), labels, max_overlap, overlap)
+
+
+def suppress_polygons(
+    polygons: npt.ArrayLike, scores: npt.ArrayLike, labels: Optional[npt.ArrayLike] = None, max_overlap: float = 0.1
+) -> npt.NDArray[np.int64]:
+    """Return the positions of the polygons that stay, the best first; see :func:`suppress_boxes`.
+
+    Args:
+        polygons: (n,) shapely geometries; invalid ones are repaired for the comparison; missing or empty ones stay.
+        scores: (n,).
+        labels: (n,) or None.
+        max_overlap: intersection over union above which the weaker goes.
+    """
+    shapes = np.asarray(polygons, dtype=object)
+    broken = ~shapely.is_valid(shapes) & ~shapely.is_missing(shapes)
+    if broken.any():
+        shapes = shapes.copy()
+        shapes[broken] = shapely.make_valid(shapes[broken])
+    areas = np.nan_to_num(shapely.area(shapes))
+
+    def overlap(one: Array, other: Array) -> Array:
+        return polygon_iou(shapes[one], shapes[other])
+
+    return _suppress(shapes, areas, np.asarray(scores, float), labels, max_overlap, overlap)
+
+
+def polygon_iou(one: Array, other: Array) -> Array:
+    """Return the intersection over union of polygons paired row by row."""
+    common = np.nan_to_num(shapely.area(shapely.intersection(one, other)))
+    union = np.nan_to_num(shapely.area(one)) + np.nan_to_num(shapely.area(other)) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def ranking(scores: Array, areas: Array) -> npt.NDArray[np.int64]:
+    """Return positions from the best to the worst: higher score, larger area, earlier."""
+    order: npt.NDArray[np.int64] = np.lexsort(
+        (np.arange(len(scores)), -np.nan_to_num(areas), -np.nan_to_num(scores, nan=-np.inf, neginf=-np.inf))
+    )
+    return order
+
+
+def _suppress(
+    geometries: Array,
+    areas: Array,
+    scores: Array,
+    labels: Optional[npt.ArrayLike],
+    max_overlap: float,
+    overlap: Overlap,
+) -> npt.NDArray[np.int64]:
+    order = ranking(scores, areas)
+    classes = np.zeros(len(order), np.int64) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    tree = shapely.STRtree(geometries)
+    alive = np.ones(len(order), dtype=bool)
+    kept, begin, size = [np.empty(0, np.int64)], 0, _FIRST_ROUND
+    while begin < len(order):
+        batch = order[begin : begin + size]
+        batch = batch[alive[batch]]
+        better, weaker = _conflicts(tree, geometries, batch, rank, alive, classes, max_overlap, overlap)
+        won = _winners(batch, better, weaker, len(order))
+        alive[weaker[won[better]]] = False
+        kept.append(batch[won[batch]])
+        begin, size = begin + size, size * 2
+    return np.concatenate(kept)
+
+
+def settle(
+    ranked: Array, geometries: Array, classes: Array, max_overlap: float, overlap: Overlap
+) -> npt.NDArray[np.bool_]:
+    """Return which of the objects stay, given as positions from the best to the worst; True in their order.
+
+    Args:
+        ranked: positions into ``geometries``.
+        geometries: shapes whose rectangles find the pairs that may overlap.
+        classes: (n,) classes that compete among themselves only.
+        max_overlap: overlap above which the weaker goes.
+        overlap: function of positions (weaker, better) that returns how much they overlap.
+    """
+    rank = np.full(len(geometries), len(geometries), np.int64)
+    rank[ranked] = np.arange(len(ranked))
+    alive = rank < len(geometries)
+    better, weaker = _conflicts(
+        shapely.STRtree(geometries), geometries, ranked, rank, alive, classes, max_overlap, overlap
+    )
+    return _winners(ranked, better, weaker, len(geometries))[ranked]
+
+
+def _winners(batch: Array, better: Array, weaker: Array, count: int) -> npt.NDArray[np.bool_]:
+    """Return (for all ``count`` objects) who of the batch stays, given its conflicts with all weaker objects."""
+    undecided, kept = np.zeros(count, bool), np.zeros(count, bool)
+    undecided[batch] = True
+    inside = undecided[weaker]
+    better, weaker = better[inside], weaker[inside]
+    while undecided.any():
+        # Whoever has no better neighbour that is still in the race stays; its neighbours go.
+        waiting, lost = np.zeros(count, bool), np.zeros(count, bool)
+        waiting[weaker] = True
+        won = undecided & ~waiting
+        kept |= won
+        lost[weaker[won[better]]] = True
+        undecided &= ~won & ~lost
+        open_pairs = undecided[weaker] & undecided[better]
+        better, weaker = better[open_pairs], weaker[open_pairs]
+    return kept
+
+
+def _conflicts(
+    tree: shapely.STRtree,
+    geometries: Array,
+    batch: Array,
+    rank: Array,
+    alive: Array,
+    classes: Array,
+    max_overlap: float,
+    overlap: Overlap,
+) -> Tuple[Array, Array]:
+    """Return pairs (better of the batch, weaker and alive) of a class that overlap too much."""
+    found: List[Tuple[Array, Array]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for start in range(0, len(batch), _QUERIES):
+        part = batch[start : start + _QUERIES]
+        asking, weaker = tree.query(geometries[part])
+        better = part[asking]
+        wanted = (rank[weaker] > rank[better]) & alive[weaker] & (classes[weaker] == classes[better])
+        better, weaker = better[wanted], weaker[wanted]
+        too_much = overlap(weaker, better) > max_overlap
+        found.append((better[too_much], weaker[too_much]))
+    return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
