@@ -29,6 +29,8 @@ ADAPTERS: dict[tuple[str, str], str] = {
     ("pytorch", "featureclassifier"): "pytorch_feature_classifier:load",
     (ARCGIS_LEARN, "*"): "arcgis_learn:load",
     ("onnx", "*"): "onnx_network:load",
+    ("tensorflow", "objectdetectionapi"): "tensorflow_models:load_detector",
+    ("tensorflow", "deeplab"): "tensorflow_models:load_deeplab",
 }
 
 # top-level module -> (the part as people call it, the name of the framework choice of the environment's set-up)

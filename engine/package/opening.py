@@ -39,6 +39,7 @@ class ModelPackage:
         files: all files, named as seen from ``folder``.
         warnings: what is unusual, as sentences.
         code: Python files that may run when the model is used; empty if it needs none of its own.
+        allowed: what :mod:`.trust` has allowed this package to do in this job ("code", "torchscript", "graph").
     """
 
     path: Path
@@ -48,7 +49,9 @@ class ModelPackage:
     files: Tuple[PackageFile, ...]
     warnings: Tuple[str, ...] = ()
     code: Tuple[str, ...] = ()
+    code_allowed: bool = field(default=False, compare=False)
     _elsewhere: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    allowed: Tuple[str, ...] = ()
 
     @property
     def has_code(self) -> bool:
@@ -115,16 +118,25 @@ def open_package(path: Union[str, Path], cache: Optional[Path] = None, limits: O
             raise PackageError(
                 f"There is no model package “{clip(path)}”.", file=clip(path, 300), hint="Check the path."
             )
-        with place.open("rb") as file:
-            start = file.read(2)
+        packed = is_archive(place)
     except (OSError, ValueError) as error:
         if isinstance(error, (PackageError, DefinitionError)):
             raise
         reason = clip(getattr(error, "strerror", None) or error)
         raise PackageError(f"The package “{clip(path)}” cannot be opened: {reason}.") from error
-    if start == b"PK" or place.suffix.casefold() in _ARCHIVES:
+    if packed:
         return _open_archive(place, store, limits)
     return _open_folder(place, store)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive by its content, or calls itself one."""
+    if path.suffix.casefold() in _ARCHIVES:
+        return True
+    if path.suffix.casefold() == ".emd" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _definition_in(folder: Path) -> Path:
@@ -242,7 +254,7 @@ def _package(
     warnings = warnings + definition.warnings + _checked(definition, listing, path)
     code = listing.code if runs_code(definition, listing) else ()
     place = folder.joinpath(*prefix.rstrip("/").split("/")) if prefix else folder
-    return ModelPackage(path, definition, place, digest, inside, warnings, code, elsewhere or {})
+    return ModelPackage(path, definition, place, digest, inside, warnings, code, _elsewhere=elsewhere or {})
 
 
 def _open_folder(path: Path, store: PackageStore) -> ModelPackage:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from deep_raster.engine.package.emd import ModelDefinition, build_definition
+from deep_raster.engine.package.dlpk import ModelPackage, open_package
 
 
-@dataclass
-class Package:
-    """What an adapter sees of an opened package: its definition and its files."""
-
-    definition: ModelDefinition
-    folder: Path
-
-    def file(self, name: str) -> Path:
-        path = self.folder / name
-        if not path.is_file():
-            raise FileNotFoundError(name)
-        return path
-
-
-def package(folder: Path, members: dict, **changes) -> Package:
-    return Package(build_definition({**members, **changes}), folder)
+def package(folder, members: dict, **changes) -> ModelPackage:
+    """Write the definition beside the files that are there, and open it."""
+    (folder / "model.emd").write_text(json.dumps({**members, **changes}), "utf-8")
+    return open_package(folder / "model.emd", cache=folder.parent / f"{folder.name}_cache")
 
 
 def classes(count: int, first: int = 1) -> list[dict]:
