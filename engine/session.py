@@ -15,6 +15,8 @@ from . import events
 
 # type name of the job -> "module of the engine:function"
 RUNNERS: Dict[str, str] = {
+    "CreatePackage": "package.runner:create_package",
+    "PackageInfo": "package.runner:package_info",
     "ComputeAccuracy": "evaluation.runner:run",
 }
 

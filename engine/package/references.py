@@ -8,7 +8,7 @@ definition, as published examples need.
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from . import vocabulary
 from .emd import ModelDefinition, normal_path
@@ -78,6 +78,24 @@ class Listing:
     def code(self) -> Tuple[str, ...]:
         """Names of the Python files."""
         return tuple(name for name in self.names if name.casefold().endswith(".py"))
+
+
+def named_files(definition: ModelDefinition, listing: Listing) -> Tuple[str, ...]:
+    """Return the files that a definition names, with what belongs to them: whole folders, code, data of the weights."""
+    found: Set[str] = set()
+    for key, raw, _ in _references(definition):
+        module = key.endswith(("Architecture", "Config"))
+        name = listing.find_module(raw) if module else listing.find(raw)
+        if name is not None:
+            found.add(name.partition("/")[0] if module else name)
+    if runs_code(definition, listing):
+        found.update(listing.code)
+    weights = listing.find(definition.model_file) if definition.model_file else None
+    data = [name for name in listing.names if weights and name.startswith((f"{weights}.", f"{weights}_"))]
+    folders = (*found, "ModelCharacteristics")
+    inside = [name for name in listing.names if any(name.startswith(f"{folder}/") for folder in folders)]
+    plain = [name for name in listing.names if name in found or name.casefold() == "model_metrics.html"]
+    return tuple(dict.fromkeys([*plain, *inside, *data]))
 
 
 def runs_code(definition: ModelDefinition, listing: Listing) -> bool:

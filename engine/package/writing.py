@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from ..errors import DefinitionError, JobError, OutputError
 from .archive import Archive
-from .opening import ModelPackage, open_package
 from .emd import ModelDefinition, build_definition, write_definition
 from .names import clashes, name_fault
+from .opening import ModelPackage, open_package
 from .references import Listing, check_references
 from .stac import write_item
 

@@ -16,6 +16,7 @@ from ..events import Event
 # name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
 # the framework it needs.
 TASKS: Dict[str, str] = {
+    "describe_network": "package.tasks:describe_network",
     "compute_accuracy": "evaluation.tasks:compute_accuracy",
 }
 
