@@ -1,0 +1,241 @@
+"""A raster function as an object: created, told its model and arguments, asked for its configuration and results.
+
+The order of calls and their arguments are those of ArcGIS (Esri, "Anatomy of a Python raster function" and the
+functions published with ArcGIS's deep learning tools).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ModelError
+from ..package.parameters import BOOL, CHOICE, FLOAT, INT, TEXT, ModelParameter
+from .arcpy_stand_in import Emit
+from .loading import STAGE, call, find_class, import_function
+
+Array = npt.NDArray[Any]
+OBJECTS, PIXELS, OBJECT_CLASSES, PANOPTIC = "objects", "pixels", "object classes", "panoptic"
+
+# Names that belong to the host and are never shown as arguments.
+_HOSTS_OWN = {"raster", "rasters", "model", "device"}
+_TYPES = {
+    "boolean": BOOL,
+    "gpboolean": BOOL,
+    "gplong": INT,
+    "gpdouble": FLOAT,
+    "string": TEXT,
+    "gpstring": TEXT,
+    "gpstringkeyword": TEXT,
+}
+_DEFAULT_TILE = 512
+# 1-, 2- and 4-bit types have no numpy name; a byte holds them.
+_PIXEL_TYPES = {"t1": "u1", "t2": "u1", "t4": "u1"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What ``getConfiguration`` answered: tile sizes in pixels, without padding; bands 0-based, None for all."""
+
+    tile_width: int
+    tile_height: int
+    padding: int = 0
+    fixed: bool = False
+    bands: Optional[Tuple[Any, ...]] = None
+    data_range: Optional[Tuple[float, float]] = None
+    batch_size: int = 1
+    fixed_crop: bool = True
+    blacken: bool = False
+    with_mask: bool = True
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What ``updateRasterInfo`` answered: bands and numpy type of the output, and its attribute table's rows."""
+
+    bands: int
+    dtype: str
+    table: Tuple[Mapping[str, Any], ...] = ()
+
+
+class RasterFunction:
+    """One instance of a package's function; stateful, so it serves one tile after the other."""
+
+    def __init__(self, path: Path, definition: str, device: str, emit: Emit) -> None:
+        """Import and create the function and tell it its model.
+
+        Args:
+            path: the ``.py`` file.
+            definition: path of the model definition, or its JSON text.
+            device: "cpu" or "cuda:0".
+            emit: takes the messages it sends through ``arcpy``.
+
+        Raises:
+            ModelError: see :mod:`.loading`; or the function says that it may not run.
+        """
+        self.path = path
+        self._instance = self._call("being created", find_class(import_function(path, device, emit), path))
+        # A missing "device" makes published functions hide all GPUs or keep what the last one left: always pass it.
+        self._call("initialize", self._instance.initialize, model=definition, device=0 if device != "cpu" else -1)
+        self._infos = [
+            one for one in self._call("getParameterInfo", self._instance.getParameterInfo) if isinstance(one, dict)
+        ]
+        self._check_licence()
+
+    @property
+    def kind(self) -> str:
+        """What the function produces."""
+        names = {str(one.get("name", "")) for one in self._infos}
+        objects = hasattr(self._instance, "vectorize")
+        if objects and "rasters" in names:
+            return OBJECT_CLASSES
+        if objects and hasattr(self._instance, "updatePixels"):
+            return PANOPTIC
+        return OBJECTS if objects else PIXELS
+
+    @property
+    def parameters(self) -> Tuple[ModelParameter, ...]:
+        """The arguments that the function offers."""
+        return tuple(_parameter(one) for one in self._infos if str(one.get("name", "")) not in _HOSTS_OWN)
+
+    def configure(self, arguments: Mapping[str, str], default_width: int, default_height: int) -> Configuration:
+        """Pass the arguments (all of them, as text) and return what the function wants to be given.
+
+        ``default_width`` and ``default_height`` are those of the definition, for a function that names no tile size.
+        """
+        scalars = {one.name: one.default for one in self.parameters}
+        scalars.update(arguments)
+        answer = dict(self._call("getConfiguration", self._instance.getConfiguration, **scalars) or {})
+        padding = int(answer.get("padding", 0) or 0)
+        bands = answer.get("extractBands")
+        span = answer.get("dataRange")
+        return Configuration(
+            tile_width=int(answer.get("tx") or max(1, (default_width or _DEFAULT_TILE) - 2 * padding)),
+            tile_height=int(answer.get("ty") or max(1, (default_height or _DEFAULT_TILE) - 2 * padding)),
+            padding=padding,
+            fixed=bool(int(answer.get("fixedTileSize", 0) or 0)),
+            bands=None if bands is None else tuple(bands),
+            data_range=None if span is None else (float(span[0]), float(span[1])),
+            batch_size=max(1, int(answer.get("batch_size", 1) or 1)),
+            fixed_crop=bool(int(answer.get("CropSizeFixed", 1))),
+            blacken=bool(int(answer.get("BlackenAroundFeature", 0) or 0)),
+            with_mask=bool(answer.get("inputMask", False)),
+            members=answer,
+        )
+
+    def raster_info(self, source: Mapping[str, Any]) -> RasterInfo:
+        """Ask for the output raster's properties; ``source`` has the input's (bandCount, pixelType, ...)."""
+        output = dict(source)
+        if hasattr(self._instance, "updateRasterInfo"):
+            named = {"output_info": output, "raster_info": dict(source)}
+            answer = self._call("updateRasterInfo", self._instance.updateRasterInfo, **named)
+            output = (answer or named)["output_info"]
+        rows: List[Mapping[str, Any]] = []
+        if output.get("rasterAttributeTable"):
+            table = self._json(output["rasterAttributeTable"], "the attribute table")
+            rows = [dict(one.get("attributes", {})) for one in table.get("features", [])]
+        kind = str(output.get("pixelType", "i4"))
+        return RasterInfo(int(output.get("bandCount", 1)), _PIXEL_TYPES.get(kind, kind), tuple(rows))
+
+    def fields(self) -> List[Dict[str, str]]:
+        """Return the declared fields of objects (name, type, alias), without id and shape; call after configuring."""
+        if not hasattr(self._instance, "getFields"):
+            return []
+        answer = self._json(self._call("getFields", self._instance.getFields), "getFields")
+        listed = answer.get("fields", []) if isinstance(answer, dict) else answer
+        skip = {"esriFieldTypeOID", "esriFieldTypeGeometry"}
+        return [dict(one) for one in listed if isinstance(one, dict) and one.get("type") not in skip]
+
+    def geometry_type(self) -> int:
+        """Return 1 point, 2 multipoint, 3 polyline or 4 polygon."""
+        if not hasattr(self._instance, "getGeometryType"):
+            return 4
+        return int(self._call("getGeometryType", self._instance.getGeometryType))
+
+    def vectorize(self, **blocks: Any) -> Dict[str, Any]:
+        """Return the feature set (Esri JSON) of a block, or of a batch of chips."""
+        answer = self._call("vectorize", self._instance.vectorize, **blocks)
+        found = self._json((answer or {}).get("output_vectors", "{}"), "vectorize")
+        if not isinstance(found, dict):
+            raise self._wrong("vectorize", "no feature set")
+        return found
+
+    def update_pixels(
+        self, corner: Tuple[float, float], shape: Tuple[int, ...], properties: Mapping[str, Any], **blocks: Any
+    ) -> Array:
+        """Return the output pixels (bands, rows, columns) of a block."""
+        answer = self._call("updatePixels", self._instance.updatePixels, corner, shape, dict(properties), **blocks)
+        found = np.asarray((answer or {}).get("output_pixels"))
+        if found.ndim == 2:
+            found = found[np.newaxis]
+        if found.ndim != 3 or found.dtype == object:
+            raise self._wrong("updatePixels", "no output_pixels of bands, rows and columns")
+        return found
+
+    def _check_licence(self) -> None:
+        if not hasattr(self._instance, "isLicensed"):
+            return
+        answer = self._call("isLicensed", self._instance.isLicensed, productName="Deep Raster", version="")
+        if isinstance(answer, dict) and not answer.get("okToRun", True):
+            raise ModelError(
+                f"The raster function “{self.path.name}” refuses to run: {answer.get('message', 'no reason given')}.",
+                stage=STAGE,
+                file=str(self.path),
+            )
+
+    def _call(self, what: str, function: Any, *positional: Any, **named: Any) -> Any:
+        return call(self.path, what, function, *positional, **named)
+
+    def _json(self, text: Any, what: str) -> Any:
+        if not isinstance(text, (str, bytes)):
+            return text
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._wrong(what, f"no JSON ({error})") from error
+
+    def _wrong(self, what: str, got: str) -> ModelError:
+        return ModelError(
+            f"The raster function “{self.path.name}” gave back {got} in {what}.",
+            stage=STAGE,
+            file=str(self.path),
+            hint="Report this to the author of the package.",
+        )
+
+
+def _parameter(info: Mapping[str, Any]) -> ModelParameter:
+    """Return an entry of ``getParameterInfo`` as a typed argument."""
+    value, domain = info.get("value"), info.get("domain")
+    kind = _TYPES.get(str(info.get("dataType", "")).lower(), "")
+    if not kind:  # "numeric" is an integer or not; the default tells
+        kind = INT if isinstance(value, int) and not isinstance(value, bool) else FLOAT
+    if isinstance(value, bool):
+        kind = BOOL
+    minimum = maximum = None
+    choices: Tuple[str, ...] = ()
+    if isinstance(domain, (list, tuple)) and domain:
+        if len(domain) == 2 and kind in (INT, FLOAT) and all(isinstance(one, (int, float)) for one in domain):
+            minimum, maximum = float(domain[0]), float(domain[1])
+        else:
+            kind, choices = CHOICE, tuple(str(one) for one in domain)
+    return ModelParameter(
+        name=str(info.get("name", "")),
+        kind=kind,
+        default=as_text(value),
+        minimum=minimum,
+        maximum=maximum,
+        choices=choices,
+        label=str(info.get("displayName", "") or info.get("name", "")),
+        description=str(info.get("description", "")),
+    )
+
+
+def as_text(value: Any) -> str:
+    """Return a default as the tools hand it over, as text: ``int()`` and ``.lower()`` of it must work."""
+    return "" if value is None else str(value)

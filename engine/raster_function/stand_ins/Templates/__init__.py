@@ -1,0 +1,1 @@
+"""Base classes that the framework-specific halves of raster functions derive from."""
