@@ -35,7 +35,8 @@ class Runner:
         self.normalisation = normalisation
         try:
             # Convolutions in channels_last order take 0.5 to 0.7 of the time on a CPU and use tensor cores on a GPU.
-            self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+            moved = network.eval().to(self.device)
+            self.network = moved.to(memory_format=torch.channels_last)
         except (RuntimeError, AssertionError) as error:
             raise ModelError(
                 f"The network cannot be moved to the device '{device}': {_first_line(error)}",
