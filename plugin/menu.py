@@ -13,7 +13,7 @@ from qgis.PyQt.QtWidgets import QAction, QMenu, QToolBar
 from ..processing_provider.base import ICONS
 from ..processing_provider.text import tr
 from .algorithms import open_algorithm
-from .environment.setup_dialog import open_setup_dialog
+from .environment.setup_dialog import close_setup_dialog, open_setup_dialog
 
 SEPARATOR = ""
 MENU = (
@@ -81,6 +81,7 @@ class Menu:
 
     def unload(self) -> None:
         """Take menu, toolbar and actions away."""
+        close_setup_dialog()
         self._iface.rasterMenu().removeAction(self._menu.menuAction())
         for action in self._actions:
             action.deleteLater()

@@ -8,7 +8,7 @@ in ``processAlgorithm``, in a thread of its own.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from qgis.core import (
     QgsProcessingAlgorithm,
@@ -17,13 +17,14 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputDefinition,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterMultipleLayers,
 )
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QWidget
 
 from ..engine import jobs
 from ..engine.errors import DeepRasterError
-from . import running
+from . import running, sources
 from .help import short_help
 from .reader import ParameterReader
 from .text import tr
@@ -117,9 +118,47 @@ class DeepRasterAlgorithm(QgsProcessingAlgorithm):
         factory = dialog_factories.get(self.ID)
         return factory(self, parent) if factory else None
 
-    def say(self, sentence: str) -> QgsProcessingException:
-        """Return the exception that ends the run with a sentence."""
-        return QgsProcessingException(sentence)
+    def checkParameterValues(self, parameters: Dict[str, Any], context: QgsProcessingContext) -> Tuple[bool, str]:
+        values = dict(parameters)
+        for definition in self.parameterDefinitions():
+            name = definition.name()
+            if name not in values:
+                continue
+            if isinstance(definition, QgsProcessingParameterMultipleLayers):  # stock ones know no folders
+                values[name] = sources.without_folders(values[name])
+            if definition.isDestination() and values[name]:
+                ok, reason = definition.isSupportedOutputValue(values[name], context)
+                if not ok:
+                    return False, f"{name}: {reason}"
+        return super().checkParameterValues(values, context)
+
+    def gather(self, read: ParameterReader) -> None:
+        """Read the parameters; in the thread of the project's layers."""
+
+    def work(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> Dict[str, Any]:
+        """Do the work and return the results; in the algorithm's thread."""
+        raise NotImplementedError
+
+    def prepareAlgorithm(
+        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        # QGIS turns what is raised here into “There were errors”; scripts get the sentence if it is raised later.
+        self._fault: Optional[Exception] = None
+        read = ParameterReader(self, parameters, context)
+        try:
+            self.gather(read)
+        except (DeepRasterError, QgsProcessingException) as error:
+            self._fault = error
+        finally:
+            read.close()
+        return True
+
+    def processAlgorithm(
+        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> Dict[str, Any]:
+        if self._fault is not None:
+            raise QgsProcessingException(str(self._fault)) from self._fault
+        return self.work(context, feedback)
 
 
 class EngineAlgorithm(DeepRasterAlgorithm):
@@ -132,23 +171,15 @@ class EngineAlgorithm(DeepRasterAlgorithm):
     def finish(self, results: Dict[str, Any], feedback: QgsProcessingFeedback) -> None:
         """Complete the results after the engine (styles and the like); in the algorithm's thread."""
 
-    def canExecute(self) -> tuple:
+    def canExecute(self) -> Tuple[bool, str]:
         return running.environment_state()
 
-    def prepareAlgorithm(
-        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        try:
-            running.raise_without_environment()
-            self._reader = ParameterReader(self, parameters, context)
-            self._job = self.job(self._reader)
-        except DeepRasterError as error:
-            raise QgsProcessingException(str(error)) from error
-        return True
+    def gather(self, read: ParameterReader) -> None:
+        running.raise_without_environment()
+        self._reader = read
+        self._job = self.job(read)
 
-    def processAlgorithm(
-        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> Dict[str, Any]:
+    def work(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> Dict[str, Any]:
         try:
             for copy in self._reader.copies:
                 copy(feedback)

@@ -29,10 +29,9 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
-from ..engine.errors import DeepRasterError
 from ..engine.package.reading import ClassInfo
 from ..engine.package.schema import read_schema
-from . import outputs, parameters, sources
+from . import outputs, parameters
 from .base import LABELLING, DeepRasterAlgorithm
 from .compat import INTEGER, TEXT, is_null, make_field
 from .reader import ParameterReader
@@ -103,22 +102,15 @@ class LabelObjects(DeepRasterAlgorithm):
     def declare_outputs(self) -> List[QgsProcessingOutputDefinition]:
         return [QgsProcessingOutputNumber("COUNT", tr("Number of samples"))]
 
-    def prepareAlgorithm(
-        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        read = ParameterReader(self, parameters, context)
+    def gather(self, read: ParameterReader) -> None:
         schema = read.existing_file("SCHEMA", tr("class schema"))
-        try:
-            self._classes = outputs.with_colours(read_schema(schema))
-        except DeepRasterError as error:
-            raise QgsProcessingException(str(error)) from error
-        self._take_raster(sources.raster_layers(parameters.get("INPUT"), context))
-        self._source = self.parameterAsSource(parameters, "FEATURES", context) if read.given("FEATURES") else None
-        if self._source is None and read.given("FEATURES"):
-            raise QgsProcessingException(sources.unreadable(str(parameters["FEATURES"]), tr("vector layer")))
+        if not schema:
+            raise QgsProcessingException(tr("Give a class schema (SCHEMA)."))
+        self._classes = outputs.with_colours(read_schema(schema))
+        self._take_raster(read.raster_layers("INPUT"))
+        self._source = read.source("FEATURES")
         self._field = self._class_field(read.text("CLASS_FIELD"))
         self._output = read.layer_output("OUTPUT")
-        return True
 
     def _take_raster(self, layers: Sequence[QgsRasterLayer]) -> None:
         if not layers or not layers[0].isValid():
@@ -156,9 +148,7 @@ class LabelObjects(DeepRasterAlgorithm):
             )
         return found
 
-    def processAlgorithm(
-        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> Dict[str, Any]:
+    def work(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> Dict[str, Any]:
         path = Path(self._output)
         part = path.with_name(f".{path.stem}.part.gpkg")
         part.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingFeatureSource,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingUtils,
     QgsProperty,
@@ -27,7 +28,7 @@ from .text import tr
 
 
 class ParameterReader:
-    """One algorithm's values; lives from ``prepareAlgorithm`` to the end of ``processAlgorithm``.
+    """One algorithm's values; may be asked until it is closed, its attributes stay.
 
     Attributes:
         copies: temporary files to write before the engine starts.
@@ -41,6 +42,10 @@ class ParameterReader:
         self.copies: List[sources.Copy] = []
         self.destinations: Dict[str, Any] = {}
         self._temporary: List[str] = []
+
+    def close(self) -> None:
+        """Let go of algorithm, values and context, which QGIS deletes while Python might still hold on to them."""
+        self._algorithm, self._parameters, self.context = None, {}, None
 
     # --- plain values ----------------------------------------------------------------------------------------------
 
@@ -63,6 +68,10 @@ class ParameterReader:
     def choice(self, name: str) -> str:
         """Return the chosen word."""
         return str(self._algorithm.parameterAsEnumString(self._parameters, name, self.context))
+
+    def choices(self, name: str) -> Tuple[str, ...]:
+        """Return the chosen words of a parameter that takes several."""
+        return tuple(self._algorithm.parameterAsEnumStrings(self._parameters, name, self.context))
 
     def words(self, name: str) -> Tuple[str, ...]:
         """Return the parts of a text between commas, semicolons and spaces."""
@@ -152,12 +161,22 @@ class ParameterReader:
         direct = sources.vector_input(picked)
         if direct is not None:
             return direct
+        path = self._scratch("features.gpkg")
+        self.copies.append(copies.VectorCopy(self.source(name), picked.layer.name(), path))
+        return copies.copied_vector(picked.layer, path)
+
+    def source(self, name: str) -> Optional[QgsProcessingFeatureSource]:
+        """Return what reads the features of a parameter in any thread, or None if it is not given."""
+        if not self.given(name):
+            return None
         source = self._algorithm.parameterAsSource(self._parameters, name, self.context)
         if source is None:
-            raise QgsProcessingException(sources.unreadable(str(value), tr("vector layer")))
-        path = self._scratch("features.gpkg")
-        self.copies.append(copies.VectorCopy(source, picked.layer.name(), path))
-        return copies.copied_vector(picked.layer, path)
+            raise QgsProcessingException(sources.unreadable(str(self._parameters[name]), tr("vector layer")))
+        return source
+
+    def raster_layers(self, name: str) -> List[QgsRasterLayer]:
+        """Return the raster layers of a parameter."""
+        return sources.raster_layers(self._parameters.get(name), self.context)
 
     def is_raster(self, name: str) -> bool:
         """Whether the value of a parameter that takes any layer is a raster."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from qgis.core import QgsSettings
 
-from ..engine.package import store
-
 PREFIX = "deep_raster"
 CACHE_VARIABLE = "DEEP_RASTER_CACHE"
 
@@ -60,7 +58,7 @@ def set_idle_minutes(minutes: int) -> None:
 
 def cache_folder() -> Path:
     """Return the folder in which opened packages are kept."""
-    return Path(os.environ.get(CACHE_VARIABLE) or _read("cache_folder", "") or store.cache_folder().parent)
+    return Path(os.environ.get(CACHE_VARIABLE) or _read("cache_folder", "") or caches.cache_root())
 
 
 def set_cache_folder(path: str) -> None:

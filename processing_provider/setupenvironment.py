@@ -84,23 +84,23 @@ class SetupEnvironment(DeepRasterAlgorithm):
     def declare_outputs(self) -> List[QgsProcessingOutputDefinition]:
         return [QgsProcessingOutputString("ENVIRONMENT", tr("Interpreter of the environment"))]
 
-    def processAlgorithm(
-        self, parameters: Dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> Dict[str, Any]:
-        read = ParameterReader(self, parameters, context)
-        frameworks = tuple(self.parameterAsEnumStrings(parameters, "FRAMEWORKS", context))
-        location = read.file("LOCATION") or settings.location()
+    def gather(self, read: ParameterReader) -> None:
+        self._frameworks = read.choices("FRAMEWORKS")
+        self._python = read.file("PYTHON")
+        self._location = read.file("LOCATION") or settings.location()
+        self._wheels = read.existing_file("WHEELS", tr("folder"))
 
+    def work(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> Dict[str, Any]:
         def show(fraction: float, text: str) -> None:
             feedback.setProgress(100.0 * fraction)
             feedback.setProgressText(text)
 
         try:
             environment = create_environment(
-                frameworks,
-                python=read.file("PYTHON"),
-                location=location,
-                wheels=read.existing_file("WHEELS", tr("folder")),
+                self._frameworks,
+                python=self._python,
+                location=self._location,
+                wheels=self._wheels,
                 on_progress=show,
                 is_cancelled=feedback.isCanceled,
             )

@@ -69,14 +69,31 @@ def raster_layers(value: Any, context: QgsProcessingContext) -> List[QgsRasterLa
         return [value]
     text = str(value)
     if os.path.isdir(text):
-        names = sorted(name for name in os.listdir(text) if name.lower().endswith(RASTER_SUFFIXES))
-        if not names:
+        paths = rasters_in(text)
+        if not paths:
             raise QgsProcessingException(tr("The folder {} holds no raster.").format(text))
-        return [layer for name in names for layer in raster_layers(os.path.join(text, name), context)]
+        return raster_layers(paths, context)
     layer = QgsProcessingUtils.mapLayerFromString(text, context)
     if not isinstance(layer, QgsRasterLayer):
         raise QgsProcessingException(unreadable(text, tr("raster")))
     return [layer]
+
+
+def rasters_in(folder: str) -> List[str]:
+    """Return the paths of the rasters in a folder, sorted by name."""
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(RASTER_SUFFIXES))
+    return [os.path.join(folder, name) for name in names]
+
+
+def without_folders(value: Any) -> Any:
+    """Return the value of a list of layers with folders replaced by the rasters in them."""
+    if isinstance(value, (list, tuple)):
+        return [one for item in value for one in _unfolded(item)]
+    return _unfolded(value) if isinstance(value, str) and os.path.isdir(value) else value
+
+
+def _unfolded(item: Any) -> List[Any]:
+    return rasters_in(item) or [item] if isinstance(item, str) and os.path.isdir(item) else [item]
 
 
 def unreadable(source: str, kind: str) -> str:

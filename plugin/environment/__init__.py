@@ -1,0 +1,1 @@
+"""The engine's environment in the window: set-up dialog and options page."""

@@ -1,0 +1,1 @@
+"""Model packages in the window: browser items, drop, card, consent."""

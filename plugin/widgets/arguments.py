@@ -1,0 +1,168 @@
+"""The editor of ARGUMENTS: follows MODEL and shows what the chosen model declares.
+
+Underneath the value is plain text, so commands, models and batches need no widget: the dialog shows typed editors, the
+batch table a line, the modeler a box that takes text or another input.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Mapping
+
+from processing.gui.wrappers import DIALOG_BATCH, DIALOG_MODELER, WidgetWrapper
+from qgis.core import QgsProcessingOutputString, QgsProcessingParameterString
+from qgis.PyQt.QtWidgets import QComboBox, QLabel, QLineEdit, QStackedWidget, QVBoxLayout, QWidget
+
+from ...engine.errors import DeepRasterError
+from ...engine.package.emd import ModelDefinition
+from ...engine.package.parameters import declared_parameters, parse_arguments
+from ...engine.package.peek import peek_definition
+from ...processing_provider.text import tr
+from .argument_table import ArgumentTable
+
+MODEL = "MODEL"
+
+
+def to_text(values: Mapping[str, str]) -> str:
+    """Return values as ``name=value;name=value``, or as JSON where a value would break that."""
+    if any(";" in value or value != value.strip() for value in values.values()):
+        return json.dumps(dict(values), ensure_ascii=False)
+    return ";".join(f"{name}={value}" for name, value in values.items())
+
+
+class ArgumentsPanel(QWidget):
+    """What the dialog shows: a line about the model, then its form; a line of text if it declares nothing readable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = ArgumentTable()
+        self.line = QLineEdit()
+        self.line.setPlaceholderText(tr("name=value;name=value"))
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.about.setVisible(False)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.line)
+        self._pages.addWidget(self.table)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.about)
+        layout.addWidget(self._pages)
+        self._model = ""
+
+    def follow(self, model: str) -> None:
+        """Show the arguments of a model; values of the same name are kept."""
+        if model == self._model:
+            return
+        kept = self.values()
+        self._model = model
+        definition = self._definition(model)
+        parameters = declared_parameters(definition) if definition is not None else ()
+        self.table.show_parameters(parameters, kept)
+        self._pages.setCurrentWidget(self.table if parameters else self.line)
+        if not parameters:
+            self.line.setText(to_text(kept))
+        self._pages.setMaximumHeight(self._pages.currentWidget().sizeHint().height())
+
+    def _definition(self, model: str) -> Any:
+        """Return the definition of the model and tell about it; None if it cannot be read."""
+        definition = None
+        if model:
+            try:
+                definition = peek_definition(model)
+                self.about.setText(describe(definition))
+            except DeepRasterError as error:
+                self.about.setText(str(error))
+        self.about.setVisible(bool(model))
+        return definition
+
+    def values(self) -> Dict[str, str]:
+        """Return the arguments that are not the model's defaults."""
+        if self._pages.currentWidget() is self.table:
+            return self.table.values()
+        try:
+            return dict(parse_arguments(self.line.text()))
+        except DeepRasterError:
+            return {}
+
+    def text(self) -> str:
+        """Return the parameter's value."""
+        return to_text(self.table.values()) if self._pages.currentWidget() is self.table else self.line.text()
+
+    def set_text(self, text: str) -> None:
+        """Show a parameter's value."""
+        self.line.setText(text)
+        try:
+            self.table.set_values(parse_arguments(text))
+        except DeepRasterError:
+            self._pages.setCurrentWidget(self.line)
+
+
+def describe(definition: ModelDefinition) -> str:
+    """Return one line about a model: kind, classes, bands, tile size, framework."""
+    parts = [definition.model_type or tr("Model")]
+    names = [one.name for one in definition.classes]
+    if names:
+        shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        parts.append(tr("{count} classes: {names}").format(count=len(names), names=shown) if len(names) > 1 else shown)
+    if definition.extract_bands:
+        parts.append(tr("bands {}").format(", ".join(_band(one) for one in definition.extract_bands[:8])))
+    if definition.image_width and definition.image_height:
+        parts.append(f"{definition.image_width} × {definition.image_height} px")
+    if definition.framework:
+        parts.append(definition.framework)
+    return " · ".join(parts)
+
+
+def _band(band: object) -> str:
+    """Return a band as people count them, from 1; the definition counts from 0."""
+    return str(band + 1) if isinstance(band, int) else str(band)
+
+
+class ArgumentsWrapper(WidgetWrapper):
+    """Connects the panel with Processing's dialogs."""
+
+    def createWidget(self) -> QWidget:
+        if self.dialogType == DIALOG_MODELER:
+            widget = QComboBox()
+            widget.setEditable(True)
+            strings = self.dialog.getAvailableValuesOfType(QgsProcessingParameterString, QgsProcessingOutputString)
+            for value in strings:
+                widget.addItem(self.dialog.resolveValueDescription(value), value)
+            widget.setEditText(self.parameterDefinition().defaultValue() or "")
+            return widget
+        if self.dialogType == DIALOG_BATCH:
+            return QLineEdit()
+        panel = ArgumentsPanel()
+        panel.table.changed.connect(self._tell)
+        panel.line.textChanged.connect(self._tell)
+        return panel
+
+    def _tell(self, *_: object) -> None:
+        self.widgetValueHasChanged.emit(self)
+
+    def postInitialize(self, wrappers: List[Any]) -> None:
+        """Follow the MODEL parameter of the same dialog."""
+        if not isinstance(self.widget, ArgumentsPanel):
+            return
+        for wrapper in wrappers:
+            if wrapper.parameterDefinition().name() == MODEL:
+                wrapper.widgetValueHasChanged.connect(self._model_changed)
+                self._model_changed(wrapper)
+
+    def _model_changed(self, wrapper: Any) -> None:
+        self.widget.follow(str(wrapper.parameterValue() or "").strip())
+
+    def setValue(self, value: Any) -> None:
+        text = "" if value is None else str(value)
+        if self.dialogType == DIALOG_MODELER:
+            self.setComboValue(text)
+        elif self.dialogType == DIALOG_BATCH:
+            self.widget.setText(text)
+        else:
+            self.widget.set_text(text)
+
+    def value(self) -> Any:
+        if self.dialogType == DIALOG_MODELER:
+            return self.comboValue()
+        return self.widget.text()

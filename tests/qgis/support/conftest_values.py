@@ -1,0 +1,46 @@
+"""Small rasters and definitions that several tests use."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from osgeo import gdal, osr
+
+
+def write_raster(
+    path: Path, width=40, height=30, bands=3, epsg=32633, origin=(500000.0, 5000000.0), cell=2.0, nodata=None
+):
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), width, height, bands, gdal.GDT_Byte)
+    dataset.SetGeoTransform((origin[0], cell, 0, origin[1], 0, -cell))
+    if epsg:
+        reference = osr.SpatialReference()
+        reference.ImportFromEPSG(epsg)
+        dataset.SetProjection(reference.ExportToWkt())
+    for band in range(1, bands + 1):
+        values = bytes((x * 3 + y * 5 + band * 40) % 256 for y in range(height) for x in range(width))
+        dataset.GetRasterBand(band).WriteRaster(0, 0, width, height, values)
+        if nodata is not None:
+            dataset.GetRasterBand(band).SetNoDataValue(nodata)
+    dataset.FlushCache()
+    return path
+
+
+DEFINITION = {
+    "Framework": "PyTorch",
+    "ModelConfiguration": {"Name": "DeepRaster", "Task": "detection", "Architecture": "retinanet"},
+    "ModelFile": "tree.pth",
+    "ModelType": "ObjectDetection",
+    "ImageWidth": 256,
+    "ImageHeight": 256,
+    "ExtractBands": [0, 1, 2],
+    "Classes": [
+        {"Value": 1, "Name": "tree", "Color": [0, 200, 0]},
+        {"Value": 2, "Name": "house", "Color": [200, 0, 0]},
+    ],
+}
+
+
+def argb(red, green, blue, alpha=255):
+    """One pixel as QImage keeps it."""
+    return struct.pack("<I", alpha << 24 | red << 16 | green << 8 | blue)
