@@ -7,7 +7,7 @@ from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
 
 from ..errors import ModelError
 from .base import Detections, TilePlan
@@ -195,15 +195,14 @@ def best_of_each_class(
         scores: (n, classes), 0..1.
         overlap: intersection over union above which the weaker box goes.
         threshold: scores must exceed it.
-        most: boxes per class at most.
+        most: boxes per class that enter the comparison, the best ones.
     """
-    places, labels = (scores > threshold).nonzero(as_tuple=True)
-    kept_boxes, kept_scores = boxes[places], scores[places, labels]
-    kept = batched_nms(kept_boxes, kept_scores, labels, overlap)
-    if len(kept) > most:
-        rank = torch.zeros_like(kept)
-        for label in labels[kept].unique():
-            mine = labels[kept] == label
-            rank[mine] = torch.arange(int(mine.sum()), device=kept.device)
-        kept = kept[rank < most]
-    return {"boxes": kept_boxes[kept], "scores": kept_scores[kept], "labels": labels[kept]}
+    kept_boxes, kept_scores, kept_labels = [], [], []
+    for label, column in enumerate(scores.unbind(dim=1)):
+        places = (column > threshold).nonzero()[:, 0]
+        places = places[column[places].argsort(descending=True, stable=True)[:most]]
+        kept = places[nms(boxes[places], column[places], overlap)]
+        kept_boxes.append(boxes[kept])
+        kept_scores.append(column[kept])
+        kept_labels.append(torch.full_like(kept, label))
+    return {"boxes": torch.cat(kept_boxes), "scores": torch.cat(kept_scores), "labels": torch.cat(kept_labels)}
