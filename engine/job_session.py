@@ -9,11 +9,12 @@ import traceback
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from . import events
+from .caches import package_cache, weights_cache
 from .errors import DeepRasterError, JobCancelled, WorkerError
 from .jobs import Job, RasterInput, VectorInput
 from .scratch import new_scratch, remove_scratch
 from .session import RUNNERS, Placement, Quarantined
-from .workers.devices import slots
+from .workers.devices import Confinement, Slot, slots
 from .workers.pool import LONE_LEASE, OnReceipt, WorkerPool
 
 
@@ -59,7 +60,8 @@ class JobSession:
     ) -> Dict[str, Any]:
         """Run one task on one worker; see :meth:`.session.Session.call`."""
         placement = placement or Placement(processor="CPU")
-        place = slots(Placement(placement.processor, placement.gpu_id, 1, "", placement.threads))
+        alone = dataclasses.replace(placement, workers=1, cluster="")
+        place = self._slots(alone)
         self._pool.place_at_least(place[0])
         receipts: List[Dict[str, Any]] = []
 
@@ -97,8 +99,27 @@ class JobSession:
         placement = placement or Placement(processor="CPU")
         if placement.cluster:
             return self._each_on_cluster(task, payloads, on_receipt, placement)
-        self._pool.place(slots(placement))
+        self._pool.place(self._slots(placement))
         return self._pool.each(task, payloads, self.scratch, on_receipt, self.emit, self.check_cancelled)
+
+    def _slots(self, placement: Placement) -> List[Slot]:
+        """Return the slots of a placement, confined if they are to run a package's own code."""
+        limits = self._confinement(placement)
+        return [dataclasses.replace(one, confinement=limits) for one in slots(placement)]
+
+    def _confinement(self, placement: Placement) -> Optional[Confinement]:
+        if not placement.code_of:
+            return None
+        local = [path for path in self._paths if "://" not in path and not path.startswith("/vsi")]
+        # A raster is read together with what lies beside it (overviews, masks, the parts of a mosaic).
+        folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in local]
+        remote = len(local) < len(self._paths)
+        return Confinement(
+            owner=placement.code_of,
+            readable=tuple(dict.fromkeys([*folders, str(package_cache())])),
+            writable=(str(self.scratch), str(weights_cache())),
+            tcp_ports=(80, 443) if remote else (),
+        )
 
     def _each_on_cluster(
         self, task: str, payloads: Iterable[Dict[str, Any]], on_receipt: OnReceipt, placement: Placement
@@ -107,7 +128,7 @@ class JobSession:
 
         if placement.cluster.startswith("tcp://"):
             self.log("The cluster is reached without encryption; use tls:// on a shared network.", events.WARNING)
-        pool = ClusterPool(placement)
+        pool = ClusterPool(placement, self._confinement(placement))
         try:
             pool.check(self.scratch, self._paths)
             return pool.each(task, payloads, self.scratch, on_receipt, self.emit, self.check_cancelled)

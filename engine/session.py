@@ -32,6 +32,8 @@ class Placement:
         cluster: address of a Dask scheduler; empty for this machine.
         threads: native threads per worker; 0 for one on the CPU. Results may depend on it, so only tasks that run
             alone (training) ask for more.
+        code_of: digest of the package whose own code the task runs, or whose weights it imports; its workers are
+            confined and serve no other package. Empty for everything else.
     """
 
     processor: str = "AUTO"
@@ -39,6 +41,7 @@ class Placement:
     workers: int = 0
     cluster: str = ""
     threads: int = 0
+    code_of: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from qgis.core import QgsSettings
 
+from ..engine import caches
+
 PREFIX = "deep_raster"
 CACHE_VARIABLE = "DEEP_RASTER_CACHE"
 

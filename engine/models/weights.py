@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -22,6 +21,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..caches import weights_cache
 from ..errors import ModelError
 
 StateDict = dict[str, torch.Tensor]
@@ -48,7 +48,7 @@ def load_weights(path: Path, *, cache: Optional[Path] = None) -> StateDict:
 
     Args:
         path: a file that ``torch.save`` wrote (a state dictionary, bare or under "model") or a safetensors file.
-        cache: folder of converted weights; default :func:`cache_folder`.
+        cache: folder of converted weights; default :func:`..caches.weights_cache`.
 
     Raises:
         ModelError: the file is of another kind, damaged, holds no state dictionary, or asks for code.
@@ -56,7 +56,7 @@ def load_weights(path: Path, *, cache: Optional[Path] = None) -> StateDict:
     kind = sniff(path)
     if kind == "safetensors":
         return _without_module_prefix(_read_safetensors(path))
-    folder = cache_folder() if cache is None else cache
+    folder = weights_cache() if cache is None else cache
     kept = folder / f"{_sha256(path)}.safetensors"
     if kept.is_file():
         try:
@@ -94,20 +94,6 @@ def sniff(path: Path) -> str:
         "The weights file is of no kind that PyTorch writes.",
         "ModelFile must name a state dictionary saved by torch.save, or a safetensors file.",
     )
-
-
-def cache_folder() -> Path:
-    """Return the folder of converted weights: ``DEEP_RASTER_CACHE``, or the user's cache folder of the system."""
-    named = os.environ.get("DEEP_RASTER_CACHE")
-    if named:
-        return Path(named) / "weights"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "deep_raster" / "weights"
 
 
 def fit(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:

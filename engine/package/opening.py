@@ -100,7 +100,7 @@ def open_package(path: Union[str, Path], cache: Optional[Path] = None, limits: O
 
     Args:
         path: a ``.dlpk`` or ``.zip``, an ``.emd`` with its files beside it, or the definition's JSON text.
-        cache: folder of unpacked packages; default :func:`.store.cache_folder`.
+        cache: folder of unpacked packages; default :func:`..caches.package_cache`.
         limits: bounds on the archive.
 
     Raises:

@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
+from ..caches import package_cache
 from ..errors import OutputError
 
 UNUSED_DAYS = 30
@@ -33,20 +33,6 @@ class PackageFile:
     name: str
     size: int
     sha256: str
-
-
-def cache_folder() -> Path:
-    """Return the folder of unpacked packages: below ``DEEP_RASTER_CACHE``, or the user's cache folder of the system."""
-    named = os.environ.get("DEEP_RASTER_CACHE")
-    if named:
-        return Path(named) / "packages"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "deep_raster" / "packages"
 
 
 def digest_of(files: Iterable[PackageFile]) -> str:
@@ -70,7 +56,7 @@ class PackageStore:
     """The cache below ``folder`` (made when first written to)."""
 
     def __init__(self, folder: Optional[Path] = None) -> None:
-        self.folder = folder or cache_folder()
+        self.folder = folder or package_cache()
 
     def find(self, digest: str) -> Optional[Tuple[Path, Tuple[PackageFile, ...]]]:
         """Return the folder and files of an unpacked package, or None if it is not there whole."""

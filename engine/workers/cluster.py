@@ -16,6 +16,7 @@ from .. import __version__, events
 from ..errors import JobError, MissingFrameworkError, WorkerError, from_dict
 from ..session import Placement, Quarantined
 from . import node
+from .devices import Confinement
 from .pool import MAX_DEATHS, OnEvent, OnReceipt
 
 _CONNECT_TIMEOUT = 20.0
@@ -27,8 +28,9 @@ _AHEAD = 2
 class ClusterPool:
     """Implements what :class:`.pool.WorkerPool` does for ``each`` on a Dask cluster; close it after the job."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, confinement: Optional[Confinement] = None) -> None:
         self._placement = placement
+        self._confinement = confinement.to_json() if confinement else ""
         self._client = _connect(placement.cluster)
         self._something_finished = threading.Event()
 
@@ -140,6 +142,7 @@ class ClusterPool:
             "scratch": str(scratch),
             "gpu": gpu,
             "threads": self._placement.threads or 1,
+            "confinement": self._confinement,
         }
         resources = {"GPU": 1} if gpu else None
         future = self._client.submit(node.run_task, request, pure=False, resources=resources)

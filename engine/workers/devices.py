@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
-from typing import Dict, List
+from dataclasses import asdict, dataclass
+from typing import Dict, List, Optional, Tuple
 
 from ..errors import JobError
 from ..session import Placement
+
+# Name of the variable that tells a worker to confine itself, and to what.
+CONFINE = "DEEP_RASTER_CONFINE"
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,40 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Confinement:
+    """What a confined worker may reach beside its libraries; ``owner`` is the package whose code it runs."""
+
+    owner: str
+    readable: Tuple[str, ...] = ()
+    writable: Tuple[str, ...] = ()
+    tcp_ports: Tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """Return it as text for the worker's environment."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Confinement:
+        """Return the confinement of such a text."""
+        members = json.loads(text)
+        return cls(members["owner"], *(tuple(members[name]) for name in ("readable", "writable", "tcp_ports")))
+
+
+@dataclass(frozen=True)
 class Slot:
-    """One place for a worker: the device as the worker sees it, the GPU's uuid if any, and native threads."""
+    """One place for a worker.
+
+    Attributes:
+        device: as the worker sees it ("cpu", "cuda:0", "mps").
+        uuid: of its GPU, if any.
+        threads: native threads.
+        confinement: what it may reach, if it runs a package's own code.
+    """
 
     device: str
     uuid: str = ""
     threads: int = 1
+    confinement: Optional[Confinement] = None
 
     def environment(self) -> Dict[str, str]:
         """Return the variables a worker in this slot is started with.
@@ -42,6 +74,10 @@ class Slot:
         # An empty list hides every GPU from a worker that is meant for the CPU.
         members["CUDA_VISIBLE_DEVICES"] = self.uuid
         members["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        if self.confinement:
+            members[CONFINE] = self.confinement.to_json()
+            # Libraries that want a home or a temporary folder get the one place where they may write.
+            members.update(dict.fromkeys(("HOME", "TMPDIR", "TMP", "TEMP"), self.confinement.writable[0]))
         return members
 
 

@@ -25,7 +25,7 @@ if not __package__:  # preloaded by its path: make the package importable, then 
 from .. import __version__
 from ..errors import DeepRasterError
 from ..events import Event, to_dict
-from .devices import Slot
+from .devices import Confinement, Slot
 from .pool import WorkerPool, worker_command
 
 _pools: List[WorkerPool] = []
@@ -47,7 +47,9 @@ def run_task(request: Dict[str, Any]) -> Dict[str, Any]:
         _pools.append(WorkerPool(worker_command()))
     device = "cuda:0" if request["gpu"] else "cpu"
     # A node with --resources GPU=1 was given its card by CUDA_VISIBLE_DEVICES; the child sees the same one.
-    slot = Slot(device, os.environ.get("CUDA_VISIBLE_DEVICES", "") if request["gpu"] else "", request["threads"])
+    uuid = os.environ.get("CUDA_VISIBLE_DEVICES", "") if request["gpu"] else ""
+    limits = Confinement.from_json(request["confinement"]) if request["confinement"] else None
+    slot = Slot(device, uuid, request["threads"], limits)
     _pools[0].place([slot])
     told: List[Event] = []
     receipts: List[Dict[str, Any]] = []

@@ -196,11 +196,11 @@ class WorkerPool:
         if message is None:
             self._bury(run, worker)
         elif "hello" in message:
-            self._greet(worker, message["hello"])
+            self._greet(worker, message["hello"], run.on_event)
         elif message.get("id") == worker.task and worker.task in run.running:
             self._take_answer(run, worker, message)
 
-    def _greet(self, worker: WorkerProcess, hello: Dict[str, Any]) -> None:
+    def _greet(self, worker: WorkerProcess, hello: Dict[str, Any], on_event: OnEvent) -> None:
         if hello.get("protocol") != PROTOCOL or hello.get("version") != __version__:
             raise WorkerError(
                 f"A worker speaks version {hello.get('version')} (protocol {hello.get('protocol')}), "
@@ -210,6 +210,8 @@ class WorkerPool:
             )
         self._stillborn = 0
         worker.greeted = True
+        if hello.get("protection"):
+            on_event(events.Log(events.INFO, str(hello["protection"])))
 
     def _take_answer(self, run: _Run, worker: WorkerProcess, message: Dict[str, Any]) -> None:
         number = message["id"]
@@ -240,10 +242,11 @@ class WorkerPool:
         self._workers.remove(worker)
         cause = worker.cause_of_death() if not worker.hung else "gave no sign of life in time and was ended"
         if not worker.greeted:
-            self._stillborn += 1
-            if self._stillborn >= MAX_DEATHS:
+            # One that gives up by itself will do so again; one that was killed from outside may have had bad luck.
+            self._stillborn += 1 if worker.was_killed else len(self._workers) + 1
+            if self._stillborn >= MAX_DEATHS * (len(self._workers) + 1):
                 raise WorkerError(
-                    f"Three workers in a row did not start; the last {cause}",
+                    f"The workers do not start; the last one {cause}",
                     stage="starting workers",
                     hint="Check the engine's environment with “Set up environment”.",
                 )

@@ -61,6 +61,11 @@ class WorkerProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended the process."""
+        return self._process.returncode is not None and self._process.returncode < 0
+
     def send(self, number: int, task: str, payload: Dict[str, Any], scratch: Path, lease: float) -> bool:
         """Hand out a task with ``lease`` seconds to answer; False if the worker is already gone."""
         message = {

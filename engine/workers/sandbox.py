@@ -37,7 +37,8 @@ _SYSTEM_READ = (
     "/etc/nsswitch.conf", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/driver/nvidia",
     "/proc/sys/vm", "/proc/sys/kernel", "/sys/devices", "/sys/fs/cgroup", "/sys/class", "/sys/module", "/sys/bus",
 )  # fmt: skip
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm", "/dev/nvidia-uvm", "/dev/nvidiactl")
+# Shared memory and devices, not a place for temporary files.
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm", "/dev/nvidia-uvm", "/dev/nvidiactl")  # noqa: S108
 
 # machine -> (audit architecture, {system call: number})
 _CALLS: Dict[str, Tuple[int, Dict[str, int]]] = {

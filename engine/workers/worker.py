@@ -22,6 +22,8 @@ from .. import PROTOCOL, __version__
 from ..errors import DeepRasterError
 from ..events import Event, to_dict
 from . import frames
+from .devices import CONFINE, Confinement
+from .sandbox import confine
 from .task import TASKS, Task, TaskContext
 
 _PR_SET_PDEATHSIG = 1
@@ -36,13 +38,14 @@ def main() -> None:
     if os.name == "nt":
         # On Windows a thread that reads a pipe while numpy is first imported can block both for ever.
         importlib.import_module("numpy")
-    Worker(incoming, outgoing).serve()
+    Worker(incoming, outgoing, _confine()).serve()
 
 
 class Worker:
     """The loop of one worker over its two pipes."""
 
-    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, protection: str = "") -> None:
+        self._protection = protection
         self._incoming = incoming
         self._outgoing = outgoing
         self._write_lock = threading.Lock()
@@ -52,7 +55,8 @@ class Worker:
 
     def serve(self) -> None:
         """Greet, then answer requests until the pipe closes."""
-        self._send({"hello": {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}})
+        hello = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid(), "protection": self._protection}
+        self._send({"hello": hello})
         threading.Thread(target=self._read_requests, daemon=True).start()
         while True:
             self._answer(self._requests.get())
@@ -122,6 +126,15 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent and os.getppid() != int(parent):
         os._exit(0)  # the engine died before the request above was in force
+
+
+def _confine() -> str:
+    """Give up what this worker is not to reach, if its slot says so; return what is in force, as a sentence."""
+    text = os.environ.pop(CONFINE, "")
+    if not text:
+        return ""
+    limits = Confinement.from_json(text)
+    return confine(limits.readable, limits.writable, limits.tcp_ports).sentence
 
 
 def _volunteer_for_the_oom_killer() -> None:

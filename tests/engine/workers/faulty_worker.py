@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 import time
 import types
 from pathlib import Path
@@ -71,9 +72,21 @@ def threads(payload, context):
     return {"threads": context.threads, "device": context.device, "omp": os.environ["OMP_NUM_THREADS"]}
 
 
+def reach(payload, context):
+    """Tell whether a file can be read, one in scratch written, and where temporary files go."""
+    try:
+        Path(payload["file"]).read_text()
+        read = True
+    except PermissionError:
+        read = False
+    (context.scratch / "made").write_text("x")
+    return {"read": read, "temporary": tempfile.gettempdir(), "home": os.path.expanduser("~")}
+
+
+faults.reach = reach
 faults.square, faults.fault, faults.threads = square, fault, threads
 sys.modules[faults.__name__] = faults
-task.TASKS.update(square="faults:square", fault="faults:fault", threads="faults:threads")
+task.TASKS.update(square="faults:square", fault="faults:fault", threads="faults:threads", reach="faults:reach")
 
 if __name__ == "__main__":
     worker.main()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from deep_raster.engine.errors import JobCancelled, RasterError, WorkerError
-from deep_raster.engine.workers import frames, pool
-from deep_raster.engine.workers.devices import Slot
+from deep_raster.engine.workers import frames, pool, sandbox
+from deep_raster.engine.workers.devices import Confinement, Slot
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 CPU = Slot("cpu")
@@ -201,6 +201,26 @@ def test_threads_are_set_before_the_worker_starts(tmp_path):
     assert ledger.receipts[0] == {"threads": 3, "device": "cpu", "omp": "3"}
 
 
+@pytest.mark.skipif(not sandbox.available().files, reason="this kernel offers no Landlock")
+def test_a_confined_worker_says_so_and_is_nobody_elses(workers, tmp_path):
+    scratch, inputs, private = tmp_path / "scratch", tmp_path / "inputs", tmp_path / "private"
+    for folder in (scratch, inputs, private):
+        folder.mkdir()
+        (folder / "a").write_text("x")
+    tests = str(Path(__file__).resolve().parents[2])
+    limits = Confinement("sha256:1", (str(inputs), tests), (str(scratch),))
+    workers.place([Slot("cpu", "", 1, limits)])
+    ledger = Ledger()
+    payloads = [{"file": str(folder / "a")} for folder in (inputs, private)]
+    assert ledger.run(workers, payloads, scratch, task="reach") == []
+    assert [ledger.receipts[n]["read"] for n in (0, 1)] == [True, False]
+    assert ledger.receipts[0]["temporary"] == ledger.receipts[0]["home"] == str(scratch)
+    assert any("Confined by Landlock" in getattr(event, "text", "") for event in ledger.events)
+    confined = workers._workers[0].pid
+    workers.place([CPU])
+    assert wait_until(lambda: is_gone(confined), 2)
+
+
 def test_workers_stay_between_runs_and_follow_the_slots(workers, tmp_path):
     first, second = Ledger(), Ledger()
     first.run(workers, [{"n": n, "seconds": 0.05} for n in range(9)], tmp_path, task="square")
@@ -222,7 +242,7 @@ def test_no_worker_outlives_a_killed_engine(tmp_path):
         import conftest
         from pathlib import Path
         from deep_raster.engine.workers import pool
-        from deep_raster.engine.workers.devices import Slot
+        from deep_raster.engine.workers.devices import Confinement, Slot
         made = pool.WorkerPool([sys.executable, "-B", "-u", {str(FAULTY)!r}])
         made.place([Slot("cpu")] * 2)
         print(*[worker.pid for worker in made._workers], flush=True)
