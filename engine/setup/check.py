@@ -179,18 +179,18 @@ def _ask(python: str, wanted: Sequence[str], imports: bool) -> Tuple[str, str, D
         ) from error
     try:
         found = json.loads(answer.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError) as error:
+        versions = dict(found["versions"])
+        versions["python"] = ".".join(map(str, found["python"]))
+    except (ValueError, IndexError, KeyError, TypeError) as error:
         tail = " ".join((answer.stderr or answer.stdout).strip().splitlines()[-1:])
         raise EnvironmentFault(
             f"“{python}” did not answer as a Python interpreter (exit code {answer.returncode}). {tail}".strip(),
             hint=HINT.format("pytorch"),
         ) from error
-    versions = dict(found["versions"])
     for name, others in ALIASES.items():
         alias = next((versions[one] for one in others if one in versions), "")
         if alias:
             versions.setdefault(name, alias)
-    versions["python"] = ".".join(map(str, found["python"]))
     return python, found["prefix"], versions, found["broken"]
 
 
