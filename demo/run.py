@@ -33,8 +33,14 @@ IOU = 0.4  # crowns have no sharp edge; this is the overlap that the field uses 
 WANTED = {"block": 0.25, "other": 0.15}  # least average precision
 
 TREES: Dict[str, Any] = {
-    "chips": {"TILE_SIZE_X": 256, "TILE_SIZE_Y": 256, "STRIDE_X": 128, "STRIDE_Y": 128},
-    "training": {"MODEL_TYPE": "FCOS", "EPOCHS": 20},
+    "chips": {"TILE_SIZE_X": 512, "TILE_SIZE_Y": 512, "STRIDE_X": 384, "STRIDE_Y": 384},
+    "training": {
+        "MODEL_TYPE": "FCOS",
+        "BACKBONE": "slim",
+        "CHIP_SIZE": 192,
+        "BATCH_SIZE": 8,
+        "EPOCHS": 30,
+    },
 }
 LAND_COVER: Dict[str, Any] = {
     "chips": {"TILE_SIZE_X": 64, "TILE_SIZE_Y": 64, "STRIDE_X": 16, "STRIDE_Y": 16},

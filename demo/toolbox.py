@@ -47,6 +47,7 @@ class Toolbox:
             "XDG_RUNTIME_DIR": str(runtime),
             "DEEP_RASTER_PYTHON": engine,
         }
+        self._checkout = checkout
         self._steps = steps
         self._step = 0
         self._begin = time.monotonic()
@@ -69,7 +70,8 @@ class Toolbox:
             RuntimeError: it failed; what it said has been printed.
         """
         given = [f"{name}={value}" for name, value in parameters.items()]
-        print(f"    qgis_process run deepraster:{tool} -- {' '.join(given)}", flush=True)
+        shown = " ".join(given).replace(f"{self._checkout}/", "")
+        print(f"    qgis_process run deepraster:{tool} -- {shown}", flush=True)
         lines: List[str] = []
         with subprocess.Popen(
             [self._program, "run", f"deepraster:{tool}", "--", *given],
@@ -86,8 +88,8 @@ class Toolbox:
 
 
 def _follow(descriptor: int, lines: List[str]) -> None:
-    """Collect what the tool says and show it as it comes, its progress as one line for each tenth."""
-    pending, told, heading = "", -1, True
+    """Collect what the tool says and show it as it comes; its progress at most every few seconds."""
+    pending, told, heading = "", time.monotonic(), True
     while True:
         chunk = os.read(descriptor, 65536)
         pending += chunk.decode("utf-8", "replace")
@@ -103,11 +105,10 @@ def _follow(descriptor: int, lines: List[str]) -> None:
                 heading = True
             elif text and not heading and text != RULE:
                 print(f"      {text}", flush=True)
-        for found in _PROGRESS.finditer(pending):
-            share = int(found.group(1))
-            if share // 10 > told // 10:
-                print(f"      {share} %", flush=True)
-                told = share
+        shares = _PROGRESS.findall(pending)
+        if shares and time.monotonic() - told > 5:
+            told = time.monotonic()
+            print(f"      {shares[-1]} %", flush=True)
         if not chunk:
             if pending:
                 lines.append(pending)
