@@ -31,7 +31,11 @@ ADAPTERS: dict[tuple[str, str], str] = {
     ("onnx", "*"): "onnx_network:load",
     ("tensorflow", "objectdetectionapi"): "tensorflow_models:load_detector",
     ("tensorflow", "deeplab"): "tensorflow_models:load_deeplab",
+    ("keras", "kerasclassifier"): "keras_classifier:load",
 }
+
+# The adapter of packages that bring their own inference code, whatever their framework.
+RASTER_FUNCTION = ".raster_function.adapter:load"
 
 # top-level module -> (the part as people call it, the name of the framework choice of the environment's set-up)
 FRAMEWORKS: dict[str, tuple[str, str]] = {
@@ -62,10 +66,10 @@ def load_model(package: ModelPackage, *, device: str, threads: int, arguments: M
         MissingFrameworkError: the environment lacks the framework; the message names it and the command to install it.
         ModelError: no adapter runs such a model, or its weights do not fit.
     """
-    name = adapter_name(package.definition)
+    name = RASTER_FUNCTION if _runs_own_function(package) else adapter_name(package.definition)
     module_name, _, function = name.partition(":")
     try:
-        module = importlib.import_module(f"{__package__}.{module_name}")
+        module = importlib.import_module(f".{module_name}", package=__package__)
         adapter: Adapter = getattr(module, function)
         return adapter(package, device, threads, arguments)
     except ModuleNotFoundError as error:
@@ -73,6 +77,12 @@ def load_model(package: ModelPackage, *, device: str, threads: int, arguments: M
         if missing not in FRAMEWORKS:
             raise
         raise missing_framework(missing) from error
+
+
+def _runs_own_function(package: ModelPackage) -> bool:
+    """Whether the package brings the code that is to run it: a Python raster function that is none of the built-in."""
+    function = package.definition.function_name.lower()
+    return bool(function) and any(name.rpartition("/")[2].lower() == function for name in package.code)
 
 
 def adapter_name(definition: ModelDefinition) -> str:
