@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
@@ -246,9 +246,8 @@ def read_instances(
                     masks.append(band == number)
                     labels.append(value)
     elif kind in ("COCO", "YOLO_segmentation"):
-        for text, rings in _rings(kind, chip, coco, size):
+        for text, mask in _masks(kind, chip, coco, size):
             value = class_value(text)
-            mask = paint_rings(rings, (size[1], size[0]))
             if value is not None and mask.any():
                 masks.append(mask)
                 labels.append(value)
@@ -258,18 +257,39 @@ def read_instances(
     return Instances(np.stack(masks) if masks else np.zeros(shape, bool), np.array(labels, dtype=np.int64))
 
 
-def _rings(
+def _masks(
     kind: str, chip: Chip, coco: Mapping[str, Any], size: Tuple[int, int]
-) -> List[Tuple[str, List[npt.NDArray[np.float64]]]]:
-    if kind == "COCO":
-        found = []
-        for one in coco.get(chip.image.name, ()):
-            shapes = one.get("segmentation")
-            if isinstance(shapes, list):
-                rings = [np.array(ring, dtype=float).reshape(-1, 2) for ring in shapes if len(ring) >= 6]
-                found.append((str(one["category_id"]), rings))
-        return found
-    return [(text, [numbers.reshape(-1, 2)]) for text, numbers in _yolo_rows(chip, size) if len(numbers) >= 6]
+) -> Iterator[Tuple[str, npt.NDArray[np.bool_]]]:
+    shape = (size[1], size[0])
+    if kind == "YOLO_segmentation":
+        for text, numbers in _yolo_rows(chip, size):
+            if len(numbers) >= 6:
+                yield text, paint_rings([numbers.reshape(-1, 2)], shape)
+        return
+    for one in coco.get(chip.image.name, ()):
+        segmentation = one.get("segmentation")
+        if isinstance(segmentation, dict):
+            yield str(one["category_id"]), _decoded(segmentation, shape, chip)
+        elif isinstance(segmentation, list):
+            rings = [np.array(ring, dtype=float).reshape(-1, 2) for ring in segmentation if len(ring) >= 6]
+            mask = np.zeros(shape, dtype=bool)
+            for ring in rings:  # parts of one object may overlap, so they are not painted by the even-odd rule
+                mask |= paint_rings([ring], shape)
+            yield str(one["category_id"]), mask
+
+
+def _decoded(segmentation: Mapping[str, Any], shape: Tuple[int, int], chip: Chip) -> npt.NDArray[np.bool_]:
+    """Return the mask of uncompressed run lengths: column by column, zeros first."""
+    counts = segmentation.get("counts")
+    if not isinstance(counts, list) or list(segmentation.get("size") or ()) != list(shape):
+        raise ChipError(
+            f"The COCO file has a mask of “{chip.image.name}” in a form that cannot be read.", file=str(chip.image)
+        )
+    lengths = np.array(counts, dtype=np.int64)
+    if (lengths < 0).any() or int(lengths.sum()) != shape[0] * shape[1]:
+        raise ChipError(f"The COCO file has a mask of another size than “{chip.image.name}”.", file=str(chip.image))
+    flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return np.asarray(flat.reshape(shape, order="F"))
 
 
 def read_names(kind: str, chip: Chip, class_value: ClassValue, by_value: Mapping[int, str]) -> Tuple[str, ...]:

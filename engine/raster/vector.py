@@ -33,6 +33,7 @@ class Features:
         fields: one array per attribute, as long as ``geometries``.
         crs: WKT; empty if the layer has none.
         fids: feature ids in the layer.
+        areas: areas in square units of the layer's own CRS.
         dropped: features left out because they have no geometry or cannot be represented in ``crs``.
         repaired: features whose geometry was invalid and has been repaired.
     """
@@ -41,6 +42,7 @@ class Features:
     fields: Dict[str, npt.NDArray[Any]]
     crs: str
     fids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    areas: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     dropped: int = 0
     repaired: int = 0
 
@@ -50,7 +52,9 @@ class Features:
     def take(self, index: npt.NDArray[Any]) -> Features:
         """Return the features at ``index`` (positions or a boolean mask)."""
         fields = {name: values[index] for name, values in self.fields.items()}
-        return Features(self.geometries[index], fields, self.crs, self.fids[index], self.dropped, self.repaired)
+        return Features(
+            self.geometries[index], fields, self.crs, self.fids[index], self.areas[index], self.dropped, self.repaired
+        )
 
     def column(self, name: str) -> Optional[npt.NDArray[Any]]:
         """Return the attribute called ``name``, whatever its case; None if there is none."""
@@ -62,26 +66,67 @@ class Features:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a layer holds, found without reading its features: ``fields`` in order, ``crs`` WKT or empty."""
+    """What a layer holds, found without reading its features.
+
+    Attributes:
+        fields: names of the attributes in order.
+        geometry_type: OGR's name of it.
+        crs: WKT, or empty.
+        count: number of features without any filter.
+        bounds: xmin, ymin, xmax, ymax of all features; None if the layer is empty.
+    """
 
     fields: Tuple[str, ...]
     geometry_type: str
     crs: str
     count: int
+    bounds: Optional[Bounds] = None
 
 
-def layer_facts(vector: VectorInput) -> LayerFacts:
-    """Return what the layer holds.
+def layer_facts(vector: VectorInput, with_bounds: bool = False) -> LayerFacts:
+    """Return what the layer holds; ``with_bounds`` may have to read all features.
 
     Raises:
         VectorError: it cannot be opened.
     """
     try:
-        found = pyogrio.read_info(vector.path, layer=vector.layer or None)
+        found = pyogrio.read_info(vector.path, layer=vector.layer or None, force_total_bounds=with_bounds)
     except _OGR_ERRORS as error:
         raise _cannot(vector, "opened", error) from error
     crs = _layer_crs(vector, found["crs"])
-    return LayerFacts(tuple(found["fields"]), str(found["geometry_type"]), crs, int(found["features"]))
+    bounds = found.get("total_bounds") if with_bounds else None
+    known = bounds is not None and bool(np.isfinite(bounds).all())
+    return LayerFacts(
+        tuple(found["fields"]),
+        str(found["geometry_type"]),
+        crs,
+        int(found["features"]),
+        tuple(float(one) for one in bounds) if known else None,  # type: ignore[arg-type]
+    )
+
+
+def read_attributes(vector: VectorInput, columns: Sequence[str]) -> Dict[str, npt.NDArray[Any]]:
+    """Return attributes of all features that the layer's subset and selection leave, without their geometries.
+
+    Raises:
+        VectorError: the layer cannot be read or lacks a column.
+    """
+    wanted = _columns(vector, layer_facts(vector), columns)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta, fids, _, data = pyogrio.raw.read(
+                vector.path,
+                layer=vector.layer or None,
+                columns=wanted,
+                where=vector.where or None,
+                read_geometry=False,
+                return_fids=True,
+            )
+    except _OGR_ERRORS as error:
+        raise _cannot(vector, "read", error) from error
+    chosen = np.isin(fids, np.asarray(vector.fids, dtype=np.int64)) if vector.fids is not None else slice(None)
+    return {str(name): values[chosen] for name, values in zip(meta["fields"], data)}
 
 
 def read_features(
@@ -119,6 +164,7 @@ def read_features(
         {name: np.concatenate([one.fields[name] for one in kept]) for name in kept[0].fields},
         kept[0].crs,
         np.concatenate([one.fids for one in kept]),
+        np.concatenate([one.areas for one in kept]),
         max(one.dropped for one in kept),
         sum(one.repaired for one in kept),
     )
@@ -162,6 +208,7 @@ def _read_part(
     invalid = there & ~shapely.is_valid(geometries)
     if invalid.any():
         geometries[invalid] = shapely.make_valid(geometries[invalid])
+    areas = shapely.area(geometries)
     if facts.crs and not same_crs(facts.crs, target):
         geometries = _reprojected(geometries, facts.crs, target)
         there &= ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
@@ -170,7 +217,7 @@ def _read_part(
     keep = there
     if bounds is not None:
         keep = there & shapely.intersects(geometries, shapely.box(*bounds))
-    result = Features(geometries, fields, target, fids, int((~there).sum()), int(invalid.sum()))
+    result = Features(geometries, fields, target, fids, areas, int((~there).sum()), int(invalid.sum()))
     return result.take(keep)
 
 

@@ -197,9 +197,7 @@ def overview_factors(width: int, height: int) -> List[int]:
     return factors
 
 
-def colour_table(
-    categories: Sequence[Category], nodata: Optional[float]
-) -> Dict[int, Tuple[int, int, int, int]]:
+def colour_table(categories: Sequence[Category], nodata: Optional[float]) -> Dict[int, Tuple[int, int, int, int]]:
     """Return value -> (red, green, blue, alpha); classes without colour get one of their own; nodata is transparent."""
     table = {}
     for position, one in enumerate(categories):

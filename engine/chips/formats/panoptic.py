@@ -1,0 +1,24 @@
+"""Panoptic_Segmentation: a class raster, and rasters of instance numbers of the classes that have instances."""
+
+from __future__ import annotations
+
+from ..objects import no_objects
+from .base import ChipFormat, Sample, Sink, Written, count_pixels
+from .classified_tiles import painted
+from .rcnn_masks import write_instances
+
+
+class Panoptic(ChipFormat):
+    """Class and instance rasters."""
+
+    def write_labels(self, sample: Sample, sink: Sink, written: Written) -> None:
+        """Write ``labels/N.tif`` and ``labels2/<class>/N.tif``."""
+        values = painted(sample)
+        written.labels.append(sink.raster("labels", sample, values))
+        instances = sample.instances if sample.instances is not None else no_objects()
+        written.labels.extend(write_instances("labels2", instances, sample, sink))
+        count_pixels(values, written)
+        written.values = instances.values.tolist()
+
+
+FORMAT = Panoptic()

@@ -1,0 +1,162 @@
+"""Which objects lie in which chip, and their part of it: all chips of a block at once, in numpy and shapely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, List, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+
+from ..raster.window import Window
+
+Geometries = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Labelled objects, one entry each.
+
+    Attributes:
+        geometries: polygons in pixels, of the grid or of a chip.
+        values: class values.
+        areas: areas in units of the label layer.
+        fids: feature ids in the label layer.
+    """
+
+    geometries: Geometries
+    values: npt.NDArray[np.int64]
+    areas: npt.NDArray[np.float64]
+    fids: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, index: npt.NDArray[Any]) -> Objects:
+        """Return the objects at ``index`` (positions or a boolean mask)."""
+        return Objects(self.geometries[index], self.values[index], self.areas[index], self.fids[index])
+
+    def boxes(self) -> npt.NDArray[np.float64]:
+        """Return (n, 4) xmin, ymin, xmax, ymax."""
+        return np.asarray(shapely.bounds(self.geometries)).reshape(-1, 4)
+
+
+def no_objects() -> Objects:
+    """Return no objects at all."""
+    ints = np.empty(0, dtype=np.int64)
+    return Objects(np.empty(0, dtype=object), ints, np.empty(0), ints)
+
+
+@dataclass(frozen=True)
+class ChipFrame:
+    """Where a chip lies: ``placement`` maps its pixels to pixels of the grid; ``turn`` counts rotations."""
+
+    candidate: int
+    width: int
+    height: int
+    placement: Affine
+    turn: int = 0
+
+    @property
+    def window(self) -> Window:
+        """The smallest window of the grid that holds the chip."""
+        corners = [self.placement * one for one in self.corners]
+        left, top = min(x for x, _ in corners), min(y for _, y in corners)
+        right, bottom = max(x for x, _ in corners), max(y for _, y in corners)
+        col, row = math.floor(left + 1e-6), math.floor(top + 1e-6)
+        return Window(col, row, math.ceil(right - 1e-6) - col, math.ceil(bottom - 1e-6) - row)
+
+    @property
+    def corners(self) -> Tuple[Tuple[float, float], ...]:
+        """Corners in chip pixels."""
+        return (0.0, 0.0), (float(self.width), 0.0), (float(self.width), float(self.height)), (0.0, float(self.height))
+
+    @property
+    def footprint(self) -> shapely.Polygon:
+        """The chip as a polygon in grid pixels."""
+        return shapely.Polygon([self.placement * one for one in self.corners])
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether the chip's pixels are pixels of the grid, unturned."""
+        return bool(self.turn == 0)
+
+
+def turned(window: Window, degrees: float) -> Affine:
+    """Return the placement of a chip that is ``window`` turned about its centre, clockwise as seen on the image."""
+    x, y = window.width / 2, window.height / 2
+    if degrees == 0:
+        return Affine.translation(window.col, window.row)
+    angle = math.radians(degrees)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    if degrees % 90 == 0:  # exact, so that pixels fall on pixels
+        cosine, sine = float(round(cosine)), float(round(sine))
+    rotation = Affine(cosine, -sine, 0, sine, cosine, 0)
+    return Affine.translation(window.col + x, window.row + y) * rotation * Affine.translation(-x, -y)
+
+
+def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap: float) -> List[Objects]:
+    """Return the objects of each chip, clipped to it, in its own pixels and in the order of ``objects``.
+
+    An object belongs to a chip if a part of it with an area lies inside, and at least ``min_overlap`` (0..1) of it.
+    """
+    if not len(objects):
+        return [no_objects() for _ in frames]
+    tree = shapely.STRtree(objects.geometries)
+    footprints = np.array([one.footprint for one in frames], dtype=object)
+    chip, which = tree.query(footprints, predicate="intersects")
+    order = np.lexsort((which, chip))
+    chip, which = chip[order], which[order]
+    geometries = _in_chip_pixels(objects.geometries[which], chip, frames)
+    sizes = np.array([(one.width, one.height) for one in frames], dtype=float)[chip]
+    clipped, kept_share = _clipped(geometries, sizes)
+    keep = (kept_share > 0) & (kept_share >= min_overlap - 1e-9)
+    areas = objects.areas[which] * kept_share
+    result = []
+    starts = np.searchsorted(chip, np.arange(len(frames) + 1))
+    for begin, end in zip(starts[:-1], starts[1:]):
+        here = np.arange(begin, end)[keep[begin:end]]
+        found = which[here]
+        result.append(Objects(clipped[here], objects.values[found], areas[here], objects.fids[found]))
+    return result
+
+
+def _in_chip_pixels(geometries: Geometries, chip: npt.NDArray[np.int64], frames: Sequence[ChipFrame]) -> Geometries:
+    inverse = np.array([tuple(~one.placement)[:6] for one in frames])[chip]
+    counts = shapely.get_num_coordinates(geometries)
+    a, b, c, d, e, f = np.repeat(inverse, counts, axis=0).T
+    x, y = shapely.get_coordinates(geometries).T
+    return np.asarray(
+        shapely.set_coordinates(geometries.copy(), np.column_stack([a * x + b * y + c, d * x + e * y + f]))
+    )
+
+
+def _clipped(geometries: Geometries, sizes: npt.NDArray[np.float64]) -> Tuple[Geometries, npt.NDArray[np.float64]]:
+    """Return the polygonal part of each geometry inside 0, 0, width, height, and its share of the area (0..1)."""
+    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    crossing = (bounds[:, :2] < 0).any(axis=1) | (bounds[:, 2:] > sizes).any(axis=1)
+    share = np.ones(len(geometries))
+    if crossing.any():
+        frames = shapely.box(0, 0, sizes[crossing, 0], sizes[crossing, 1])
+        parts = shapely.intersection(geometries[crossing], frames)
+        whole = shapely.area(geometries[crossing])
+        share[crossing] = np.divide(shapely.area(parts), whole, out=np.zeros(len(parts)), where=whole > 0)
+        geometries = geometries.copy()
+        geometries[crossing] = polygonal(parts)
+    share[shapely.area(geometries) <= 0] = 0
+    return geometries, share
+
+
+def polygonal(geometries: Geometries) -> Geometries:
+    """Return geometries without their points and lines; an empty polygon where nothing is left."""
+    result = geometries.copy()
+    mixed = shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION
+    for index in np.flatnonzero(mixed):
+        parts = shapely.get_parts(geometries[index])
+        result[index] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    flat = shapely.get_dimensions(result) < 2
+    result[flat] = shapely.Polygon()
+    return result
