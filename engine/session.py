@@ -15,6 +15,9 @@ from . import events
 
 # type name of the job -> "module of the engine:function"
 RUNNERS: Dict[str, str] = {
+    "DetectObjects": "inference.detect:run",
+    "ClassifyPixels": "inference.classify_pixels:run",
+    "DetectChange": "inference.detect_change:run",
     "CreatePackage": "package.runner:create_package",
     "PackageInfo": "package.runner:package_info",
     "ComputeAccuracy": "evaluation.runner:run",

@@ -107,9 +107,7 @@ def augmented_detections(
     wanted = symmetries(rows, columns)
     found: List[List[Detections]] = [[] for _ in range(len(pixels))]
     for symmetry in wanted:
-        answers = detect(
-            np.ascontiguousarray(turned(pixels, symmetry)), np.ascontiguousarray(turned(valid, symmetry))
-        )
+        answers = detect(np.ascontiguousarray(turned(pixels, symmetry)), np.ascontiguousarray(turned(valid, symmetry)))
         for into, answer in zip(found, answers):
             into.append(_detections_back(answer, symmetry, rows, columns))
     return [_fuse(copies, policy) for copies in found]

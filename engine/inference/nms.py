@@ -104,7 +104,9 @@ def _suppress(
     overlap: Overlap,
 ) -> npt.NDArray[np.int64]:
     order = ranking(scores, areas)
-    classes = np.zeros(len(order), np.int64) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    classes = (
+        np.zeros(len(order), np.int64) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    )
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     tree = shapely.STRtree(geometries)

@@ -92,9 +92,7 @@ def _polygons(padded: Array) -> Tuple[Array, Array]:
     # The class is to the right, so outer rings turn clockwise on the screen: counter-clockwise where y points up.
     outer = shapely.is_ccw(rings)
     head = start[firsts]
-    inside = np.stack(
-        [(x[head] + x[across[head]]) / 2 - 1.0, y[head] - 1.0 + np.where(below[head], 0.5, -0.5)], axis=1
-    )
+    inside = np.stack([(x[head] + x[across[head]]) / 2 - 1.0, y[head] - 1.0 + np.where(below[head], 0.5, -0.5)], axis=1)
     return _with_holes(rings, number[head], outer, inside)
 
 

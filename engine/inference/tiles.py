@@ -225,7 +225,9 @@ class Grouping:
         )
 
 
-def plan_groups(layout: TileLayout, *, pixel_bytes: int, budget: int, at_least: int, row_wise: bool = False) -> Grouping:
+def plan_groups(
+    layout: TileLayout, *, pixel_bytes: int, budget: int, at_least: int, row_wise: bool = False
+) -> Grouping:
     """Join tiles into groups of similar size.
 
     Args:

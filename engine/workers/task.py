@@ -16,6 +16,10 @@ from ..events import Event
 # name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
 # the framework it needs.
 TASKS: Dict[str, str] = {
+    "plan_inference": "inference.planning:plan_inference",
+    "predict_tiles": "inference.predict:predict_tiles",
+    "assemble_objects": "inference.assemble_objects:assemble_objects",
+    "assemble_pixels": "inference.assemble_pixels:assemble_pixels",
     "describe_network": "package.tasks:describe_network",
     "compute_accuracy": "evaluation.tasks:compute_accuracy",
 }

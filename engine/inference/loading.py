@@ -1,0 +1,91 @@
+"""The network of a job in a worker: opened, allowed, loaded once and kept between tasks and jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Tuple, Type, Union
+
+from ..errors import JobError
+from ..jobs import RunOptions
+from ..models.base import Detector, ObjectClassifier, PixelClassifier
+from ..package.dlpk import ModelPackage, open_package
+from ..package.trust import needs_of, require
+from ..workers.task import TaskContext
+from .settings import HostSettings, split_arguments
+
+Model = Union[Detector, PixelClassifier, ObjectClassifier]
+_KINDS: dict[str, Tuple[Type[Any], str]] = {
+    "detectobjects": (Detector, "finds objects"),
+    "classifypixels": (PixelClassifier, "classifies pixels"),
+    "detectchange": (PixelClassifier, "classifies pixels"),
+    "classifyobjects": (ObjectClassifier, "classifies objects"),
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready for use.
+
+    Attributes:
+        package: where it comes from.
+        settings: how the host handles tiles around it.
+        model: the network.
+    """
+
+    package: ModelPackage
+    settings: HostSettings
+    model: Any
+
+
+def load(job_name: str, path: str, options: RunOptions, context: TaskContext) -> Loaded:
+    """Return the network of a job; this worker loads it once and keeps the last one.
+
+    Args:
+        job_name: name of the job, which decides what kind of network it needs.
+        path: of the package.
+        options: arguments and trust.
+        context: of the task.
+
+    Raises:
+        JobError: the network is of another kind than the job needs.
+        DeepRasterError: whatever opening, allowing and loading raise.
+    """
+    key = "inference.model"
+    wanted = json.dumps([path, context.device, context.threads, sorted(options.arguments.items()), options.trust])
+    kept = context.state.get(key)
+    package = open_package(path)
+    if kept is not None and kept[0] == (package.digest, wanted):
+        found: Loaded = kept[1]
+        return found
+    _check_tool(job_name, package)
+    settings, arguments = split_arguments(options.arguments, package)
+    require(package, needs_of(package), trust=options.trust)
+    context.state.pop(key, None)  # the old network's memory is needed for the new one
+    loaded = Loaded(package, settings, _load(package, arguments, options, context))
+    kind, does = _KINDS[job_name]
+    if not isinstance(loaded.model, kind):
+        raise JobError(
+            f"The model “{package.name}” cannot be used here, because it is not one that {does}.",
+            stage="loading the model",
+            file=path,
+        )
+    context.state[key] = ((package.digest, wanted), loaded)
+    return loaded
+
+
+def _load(package: ModelPackage, arguments: dict[str, str], options: RunOptions, context: TaskContext) -> Model:
+    from ..models.loader import load_model  # imports of frameworks begin here
+
+    return load_model(package, device=context.device, threads=context.threads, arguments=arguments)
+
+
+def _check_tool(job_name: str, package: ModelPackage) -> None:
+    tools = package.definition.tools
+    if tools and job_name not in tools:
+        raise JobError(
+            f"The model “{package.name}” is of the type {package.definition.model_type}, which this tool cannot use.",
+            stage="reading the definition",
+            file=str(package.path),
+            hint=f"Use it with {' or '.join(tools)}.",
+        )

@@ -1,0 +1,213 @@
+"""The plan of an inference job as it lies in the work folder: what is read, how it is cut, and who it is for.
+
+The plan is made once, by the task ``plan_inference``; every worker reads it. It is JSON, and this module is its edge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .. import jobs
+from ..errors import JobError, RasterError
+from ..models.base import TilePlan
+from ..package.emd import ModelDefinition
+from ..raster.gdal import shown
+from ..raster.grid import Grid
+from .tiles import Grouping, Span, TileGroup, TileLayout
+
+
+@dataclass(frozen=True)
+class Item:
+    """One raster of the job (a mosaic counts as one) and how it is cut.
+
+    Attributes:
+        name: of the item, for results; empty for a mosaic.
+        inputs: files of the mosaic.
+        second: files of the second date, for change detection.
+        grid: processing grid.
+        layout: its tiles.
+        grouping: how tiles are joined to groups.
+        first: number of its first group within the job.
+    """
+
+    name: str
+    inputs: Tuple[jobs.RasterInput, ...]
+    second: Tuple[jobs.RasterInput, ...]
+    grid: Grid
+    layout: TileLayout
+    grouping: Grouping
+    first: int
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return JSON-ready members; :meth:`from_dict` is the inverse."""
+        return {
+            "name": self.name,
+            "inputs": [dataclasses.asdict(one) for one in self.inputs],
+            "second": [dataclasses.asdict(one) for one in self.second],
+            "grid": self.grid.to_dict(),
+            "columns": [dataclasses.astuple(one) for one in self.layout.columns],
+            "rows": [dataclasses.astuple(one) for one in self.layout.rows],
+            "grouping": dataclasses.astuple(self.grouping),
+            "first": self.first,
+        }
+
+    @classmethod
+    def from_dict(cls, members: Dict[str, Any]) -> Item:
+        """Build an item from the members that :meth:`to_dict` returns."""
+        return cls(
+            members["name"],
+            raster_inputs(members["inputs"]),
+            raster_inputs(members["second"]),
+            Grid.from_dict(members["grid"]),
+            TileLayout(tuple(Span(*one) for one in members["columns"]), tuple(Span(*one) for one in members["rows"])),
+            Grouping(*members["grouping"]),
+            members["first"],
+        )
+
+
+def raster_inputs(members: Sequence[Dict[str, Any]]) -> Tuple[jobs.RasterInput, ...]:
+    """Return the raster inputs of JSON objects."""
+    return tuple(jobs.value_from_dict(jobs.RasterInput, dict(one), "input") for one in members)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole job, as workers see it.
+
+    Attributes:
+        identity: hash of all that the result depends on.
+        job: the job itself, as JSON object.
+        tiles: what the network wants.
+        bands: 1-based bands to read, or None for all.
+        resampling: how pixels are made where grids differ.
+        blend: whether tiles overlap and are blended.
+        values: class values of a pixel classifier's channels; None for values that are not classes.
+        items: rasters of the job.
+        sources: path of each local file -> its size and time of change.
+    """
+
+    identity: str
+    job: Dict[str, Any]
+    tiles: TilePlan
+    bands: Optional[Tuple[int, ...]]
+    resampling: str
+    blend: bool
+    values: Optional[Tuple[int, ...]]
+    items: Tuple[Item, ...]
+    sources: Dict[str, Any]
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of all items."""
+        return sum(one.grouping.count for one in self.items)
+
+    def find(self, group: int) -> Tuple[int, TileGroup]:
+        """Return the position of the item and the group in it of a group of the job."""
+        for position in range(len(self.items) - 1, -1, -1):
+            item = self.items[position]
+            if group >= item.first:
+                return position, item.grouping.group(group - item.first)
+        raise IndexError(group)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return JSON-ready members; :meth:`from_dict` is the inverse."""
+        return {
+            "identity": self.identity,
+            "job": self.job,
+            "tiles": dataclasses.asdict(self.tiles),
+            "bands": self.bands,
+            "resampling": self.resampling,
+            "blend": self.blend,
+            "values": self.values,
+            "items": [one.to_dict() for one in self.items],
+            "sources": self.sources,
+        }
+
+    @classmethod
+    def from_dict(cls, members: Dict[str, Any]) -> Plan:
+        """Build a plan from the members that :meth:`to_dict` returns."""
+        return cls(
+            members["identity"],
+            members["job"],
+            TilePlan(**members["tiles"]),
+            None if members["bands"] is None else tuple(members["bands"]),
+            members["resampling"],
+            members["blend"],
+            None if members["values"] is None else tuple(members["values"]),
+            tuple(Item.from_dict(one) for one in members["items"]),
+            members["sources"],
+        )
+
+
+def source_state(inputs: Sequence[jobs.RasterInput]) -> Dict[str, Any]:
+    """Return size and time of change of each local file, so that a changed source is noticed."""
+    found: Dict[str, Any] = {}
+    for one in inputs:
+        try:
+            status = os.stat(one.path)
+        except (OSError, ValueError):
+            continue  # a URL, a subdataset, a connection: nothing to compare
+        found[one.path] = [status.st_size, status.st_mtime_ns]
+    return found
+
+
+def check_sources(item: Item, sources: Dict[str, Any]) -> None:
+    """Refuse to mix two versions of a raster in one result.
+
+    Raises:
+        RasterError: a file was changed or removed since the plan was made.
+    """
+    now = source_state((*item.inputs, *item.second))
+    for one in (*item.inputs, *item.second):
+        if one.path in sources and now.get(one.path) != list(sources[one.path]):
+            raise RasterError(
+                f"The raster “{shown(one.path)}” was changed or removed while the job was running.",
+                stage="reading",
+                file=shown(one.path),
+                hint="Start the job again; it begins anew with the raster as it is now.",
+            )
+
+
+def resolve_bands(definition: ModelDefinition, descriptions: Sequence[str]) -> Optional[Tuple[int, ...]]:
+    """Return the 1-based bands that the network wants; None if it does not say.
+
+    Args:
+        definition: of the network.
+        descriptions: names of the bands that the input offers.
+
+    Raises:
+        JobError: the input lacks a band.
+    """
+    if not definition.extract_bands:
+        return None
+    names = {name.strip().lower(): position for position, name in enumerate(descriptions, start=1) if name.strip()}
+    bands: List[int] = []
+    for one in definition.extract_bands:
+        band = names.get(one.strip().lower(), 0) if isinstance(one, str) else one + 1
+        if not 1 <= band <= len(descriptions):
+            wanted = f"the band “{one}”" if isinstance(one, str) else f"{one + 1} bands"
+            raise JobError(
+                f"The model needs {wanted}, but the raster offers {len(descriptions)} bands"
+                + (f" ({', '.join(filter(None, descriptions))})." if names else "."),
+                stage="reading",
+                hint="Choose a raster with the bands that the model was trained on, or set its band order.",
+            )
+        bands.append(band)
+    return tuple(bands)
+
+
+def item_names(inputs: Sequence[jobs.RasterInput]) -> List[str]:
+    """Return a name for each input, of its own or from its path; equal ones are numbered."""
+    names: List[str] = []
+    for one in inputs:
+        name = base = one.name or Path(shown(one.path).rstrip("/")).stem or "raster"
+        number = 1
+        while name.lower() in {other.lower() for other in names}:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
+    return names

@@ -1,0 +1,144 @@
+"""Reading the pixels of tiles in a worker: one open source an item, one reader thread that is always a row ahead."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RasterError
+from ..jobs import RasterInput
+from ..raster.grid import Grid
+from ..raster.source import RasterSource
+from ..raster.window import Window
+from ..workers.task import TaskContext
+
+Pixels = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+_WAITS = (1.0, 4.0, 15.0)
+
+
+class PairSource:
+    """Two dates on one grid as one raster: the bands of the first, then those of the second; valid where both are."""
+
+    def __init__(self, first: RasterSource, second: RasterSource, bands: Optional[Sequence[int]]) -> None:
+        self._first, self._second = first, second
+        self._bands = None if bands is None else [one - 1 for one in bands]
+        self._dtype = np.result_type(first.dtype, second.dtype)
+
+    def read(self, window: Window) -> Tuple[Pixels, Mask]:
+        """Return (bands, rows, columns) pixels and validity."""
+        one, valid = self._first.read(window)
+        other, also = self._second.read(window)
+        pixels = np.concatenate([one, other]).astype(self._dtype, copy=False)
+        return (pixels if self._bands is None else np.ascontiguousarray(pixels[self._bands])), valid & also
+
+    def close(self) -> None:
+        """Close both."""
+        self._first.close()
+        self._second.close()
+
+
+def open_source(
+    inputs: Sequence[RasterInput],
+    second: Sequence[RasterInput],
+    grid: Grid,
+    bands: Optional[Sequence[int]],
+    resampling: str,
+) -> Any:
+    """Return the source of an item."""
+    smooth: Any = resampling
+    if not second:
+        return RasterSource.open(inputs, grid, bands, smooth)
+    return PairSource(
+        RasterSource.open(inputs, grid, None, smooth), RasterSource.open(second, grid, None, smooth), bands
+    )
+
+
+class Reader:
+    """The reader thread of a worker, kept between tasks; GDAL data sets belong to it alone."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._key: Any = None
+        self._source: Any = None
+        self._remote = False
+
+    @classmethod
+    def of(cls, context: TaskContext) -> Reader:
+        """Return the worker's reader."""
+        reader = context.state.get("inference.reader")
+        if not isinstance(reader, Reader):
+            reader = context.state["inference.reader"] = cls()
+        return reader
+
+    def use(self, key: Any, opening: Callable[[], Any], remote: bool) -> None:
+        """Read from the source that ``opening`` returns from now on; it stays open while ``key`` is the same."""
+        if key != self._key:
+            self._thread.submit(self._open, key, opening).result()
+        self._remote = remote
+
+    def _open(self, key: Any, opening: Callable[[], Any]) -> None:
+        self._key = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        self._source = opening()
+        self._key = key
+
+    def read(self, window: Window) -> Future[Tuple[Pixels, Mask]]:
+        """Begin to read a window."""
+        return self._thread.submit(self._read, window)
+
+    def _read(self, window: Window) -> Tuple[Pixels, Mask]:
+        for wait in (*_WAITS, None):
+            try:
+                pixels, valid = self._source.read(window)
+                return pixels, valid
+            except RasterError:
+                # What a network lost may come back; a damaged local file stays damaged.
+                if wait is None or not self._remote:
+                    raise
+                time.sleep(wait)
+        raise RasterError("The raster cannot be read.", stage="reading")
+
+    def release(self) -> None:
+        """Close the source, so that its file can be replaced."""
+        self._thread.submit(self._close).result()
+
+    def _close(self) -> None:
+        self._key = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+
+def is_remote(inputs: Sequence[RasterInput]) -> bool:
+    """Return whether any input comes over a network."""
+    marks = ("http://", "https://", "/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift")
+    return any(mark in one.path.lower() for one in inputs for mark in marks)
+
+
+def read_ahead(reader: Reader, windows: List[Optional[Window]]) -> Any:
+    """Yield (pixels, valid) of each window in turn, None for None; while one is used, the next one is read."""
+    futures: List[Optional[Future[Tuple[Pixels, Mask]]]] = [None] * len(windows)
+
+    def start(position: int) -> None:
+        window = windows[position] if position < len(windows) else None
+        if window is not None:
+            futures[position] = reader.read(window)
+
+    try:
+        start(0)
+        for position in range(len(windows)):
+            start(position + 1)
+            future = futures[position]
+            futures[position] = None
+            yield None if future is None else future.result()
+    finally:
+        for one in futures:
+            if one is not None:
+                one.cancel()
