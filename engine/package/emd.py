@@ -109,7 +109,7 @@ def read_definition(source: Source) -> ModelDefinition:
     """
     if isinstance(source, bytes):
         return _from_bytes(source)
-    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
+    if isinstance(source, str) and lenient.is_object_text(source):
         return _from_text(source, ())
     try:
         path = Path(source)

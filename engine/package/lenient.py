@@ -65,6 +65,12 @@ def decode(data: bytes) -> Tuple[str, Tuple[str, ...]]:
     return text.lstrip("\ufeff"), notes
 
 
+def is_object_text(text: str) -> bool:
+    """Whether a text is a JSON object (after marks, blanks and comments) rather than a path."""
+    start = _SPACE.match(text)
+    return text[start.end() if start else 0 :][:1] == "{"
+
+
 def parse(text: str) -> Parsed:
     """Parse one JSON value.
 

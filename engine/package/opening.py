@@ -108,7 +108,7 @@ def open_package(path: Union[str, Path], cache: Optional[Path] = None, limits: O
         OutputError: the cache cannot be written.
     """
     store = PackageStore(cache)
-    if isinstance(path, str) and path.lstrip("\ufeff \t\r\n").startswith("{"):
+    if isinstance(path, str) and lenient.is_object_text(path):
         return _open_text(path, store)
     try:
         place = Path(path)

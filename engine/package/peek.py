@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Union
+from typing import List, Tuple, Union
 
 from . import opening
 from .archive import Archive
 from .emd import ModelDefinition, read_definition
+from .lenient import is_object_text
+from .references import Listing, runs_code
 
 
 def peek_definition(path: Union[str, Path]) -> ModelDefinition:
@@ -16,12 +18,30 @@ def peek_definition(path: Union[str, Path]) -> ModelDefinition:
     Raises:
         PackageError, DefinitionError: there is none that can be read.
     """
+    return _peek(path)[0]
+
+
+def may_ask(path: Union[str, Path]) -> bool:
+    """Whether a package may want something that needs consent; yes is a reason to open it and to look closely.
+
+    Raises:
+        PackageError, DefinitionError: it has no definition that can be read.
+    """
+    definition, names = _peek(path)
+    return definition.framework == "TorchScript" or runs_code(definition, Listing(names))
+
+
+def _peek(path: Union[str, Path]) -> Tuple[ModelDefinition, List[str]]:
+    """Return the definition and the names of the files beside it, as far as they are known without a search."""
     text = str(path)
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
-        return read_definition(text)
+    if is_object_text(text):
+        return read_definition(text), []
     place = Path(path)
     if place.suffix.casefold() not in (".dlpk", ".zip"):
-        return read_definition(place)
+        beside = [one.name for one in place.parent.glob("*.py")]
+        return read_definition(place), beside
     with Archive(place) as archive:
-        name, _warnings = opening.choose_definition([one.name for one in archive.entries], place)
-        return opening.definition_of(archive, name, place)
+        names = [one.name for one in archive.entries]
+        name, _warnings = opening.choose_definition(names, place)
+        prefix = name[: name.rfind("/") + 1]
+        return opening.definition_of(archive, name, place), [one[len(prefix) :] for one in names]

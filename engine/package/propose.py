@@ -82,7 +82,7 @@ def propose(path: Path, answers: Mapping[str, str], described: Optional[Members]
             + ".",
             problems=error.problems,
             file=str(path),
-            hint="Answer for example with ModelType=ObjectDetection;ImageWidth=512;ExtractBands=0,1,2;Classes=tree,house.",
+            hint="Answer for example with ModelType=ObjectDetection;ImageWidth=512;ExtractBands=0,1,2;Classes=tree.",
         ) from error
     return members
 

@@ -127,10 +127,12 @@ def _read_class(read: Members, entry: Any, where: str, position: int) -> Optiona
         read.findings.problem(f"{where}.Value", raw, "a whole number")
         return None
     name = next((entry[key] for key in ("Name", "ClassName", "name") if entry.get(key) is not None), None)
-    if not isinstance(name, (str, int, float)) or isinstance(name, bool) or str(name).strip() == "":
+    is_text = isinstance(name, (str, int, float)) and not isinstance(name, bool)
+    text = clip(name, 250) if is_text else ""
+    if not text:
         read.findings.warn(f"{where}: the class with value {value} has no name; its value is used.")
-        name = value
-    return ClassInfo(value, clip(name, 250), _read_color(read, entry, where))
+        text = str(value)
+    return ClassInfo(value, text, _read_color(read, entry, where))
 
 
 def _read_color(read: Members, entry: Dict[str, Any], where: str) -> Optional[Color]:
