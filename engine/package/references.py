@@ -105,11 +105,18 @@ def runs_code(definition: ModelDefinition, listing: Listing) -> bool:
         known = (definition.framework, definition.configuration) in vocabulary.CONFIGURATIONS
         if listing.find(definition.inference_function) or not known:
             return True
-    if any(key in definition.configuration_members for key in ("Architecture", "Config")):
+    if _modules(definition):
         return True
     return bool(definition.get("ModelConfigurationFile")) and (
         str(definition.get("ModelName", "")) not in vocabulary.KNOWN_EXTENSIONS
     )
+
+
+def _modules(definition: ModelDefinition) -> Tuple[str, ...]:
+    """Return the members of the configuration that name Python modules; in ours they name networks we build."""
+    if definition.configuration == "DeepRaster":
+        return ()
+    return tuple(key for key in ("Architecture", "Config") if key in definition.configuration_members)
 
 
 def check_references(definition: ModelDefinition, listing: Listing) -> Tuple[List[str], List[str]]:
@@ -132,6 +139,16 @@ def check_references(definition: ModelDefinition, listing: Listing) -> Tuple[Lis
     return problems, warnings
 
 
+def _module_members(definition: ModelDefinition) -> Tuple[str, ...]:
+    """Return the members of the configuration that name Python modules of the package.
+
+    In packages trained here ``Architecture`` is the name of a network that the program itself builds.
+    """
+    if (definition.framework, definition.configuration) == ("PyTorch", "DeepRaster"):
+        return ()
+    return ("Architecture", "Config")
+
+
 def _references(definition: ModelDefinition) -> List[Tuple[str, str, bool]]:
     """Return (key, path, whether nothing works without it) for all paths of a definition."""
     found: List[Tuple[str, str, bool]] = []
@@ -145,7 +162,7 @@ def _references(definition: ModelDefinition) -> List[Tuple[str, str, bool]]:
         custom = bool(function) and not definition.names_builtin_function and not vocabulary.stand_in(function)
         found.append(("ModelFile", definition.model_file, not custom))
     found.extend(("ModelFiles", name, True) for name in definition.model_files)
-    for key in ("Architecture", "Config"):
+    for key in _modules(definition):
         value = definition.configuration_members.get(key)
         if isinstance(value, str):
             found.append((f"ModelConfiguration.{key}", value, True))
