@@ -15,9 +15,12 @@ from . import events
 
 # type name of the job -> "module of the engine:function"
 RUNNERS: Dict[str, str] = {
+    "TrainModel": "training.runner:run",
     "DetectObjects": "inference.detect:run",
     "ClassifyPixels": "inference.classify_pixels:run",
+    "ClassifyObjects": "inference.classify_objects:run",
     "DetectChange": "inference.detect_change:run",
+    "SuppressNonMaximum": "inference.suppress:run",
     "CreatePackage": "package.runner:create_package",
     "PackageInfo": "package.runner:package_info",
     "ComputeAccuracy": "evaluation.runner:run",
@@ -37,6 +40,7 @@ class Placement:
             alone (training) ask for more.
         code_of: digest of the package whose own code the task runs, or whose weights it imports; its workers are
             confined and serve no other package. Empty for everything else.
+        writable: folders that confined workers may write beside the job's scratch folder.
     """
 
     processor: str = "AUTO"
@@ -45,6 +49,7 @@ class Placement:
     cluster: str = ""
     threads: int = 0
     code_of: str = ""
+    writable: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,8 @@ def augmented_detections(
 ) -> List[Detections]:
     """Return the joined objects of each image over all symmetries.
 
-    Objects of a class that overlap by half are one. Its outline is that of the most certain copy; its score is the mean,
-    maximum or minimum over the copies, where a copy that did not see it counts as 0 for mean and minimum.
+    Objects of a class that overlap by half are one. Its outline is that of the most certain copy; its score is the
+    mean, maximum or minimum over the copies, where a copy that did not see it counts as 0 for mean and minimum.
     """
     rows, columns = pixels.shape[-2:]
     wanted = symmetries(rows, columns)

@@ -62,8 +62,7 @@ class Blender:
     def result(self) -> npt.NDArray[np.float32]:
         """Return the weighted means; 0 where no tile was added."""
         weights = np.where(self._weights > 0, self._weights, 1)
-        mean: npt.NDArray[np.float32] = self._sums / weights
-        return mean
+        return np.asarray(self._sums / weights, dtype=np.float32)
 
 
 def _scaled(slices: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:

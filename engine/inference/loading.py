@@ -9,8 +9,8 @@ from typing import Any, Tuple, Type, Union
 from ..errors import JobError
 from ..jobs import RunOptions
 from ..models.base import Detector, ObjectClassifier, PixelClassifier
-from ..package.dlpk import ModelPackage, open_package
-from ..package.trust import needs_of, require
+from ..package.opening import ModelPackage
+from ..package.trust import open_for_run
 from ..workers.task import TaskContext
 from .settings import HostSettings, split_arguments
 
@@ -37,6 +37,11 @@ class Loaded:
     settings: HostSettings
     model: Any
 
+    def pass_on_messages(self, context: TaskContext) -> None:
+        """Send what a package's own function has said since the last time to the job's log."""
+        for event in getattr(self.model, "take_messages", list)():
+            context.emit(event)
+
 
 def load(job_name: str, path: str, options: RunOptions, context: TaskContext) -> Loaded:
     """Return the network of a job; this worker loads it once and keeps the last one.
@@ -54,13 +59,12 @@ def load(job_name: str, path: str, options: RunOptions, context: TaskContext) ->
     key = "inference.model"
     wanted = json.dumps([path, context.device, context.threads, sorted(options.arguments.items()), options.trust])
     kept = context.state.get(key)
-    package = open_package(path)
+    package = open_for_run(path, trust=options.trust, digest=context.code_of)
     if kept is not None and kept[0] == (package.digest, wanted):
         found: Loaded = kept[1]
         return found
     _check_tool(job_name, package)
     settings, arguments = split_arguments(options.arguments, package)
-    require(package, needs_of(package), trust=options.trust)
     context.state.pop(key, None)  # the old network's memory is needed for the new one
     loaded = Loaded(package, settings, _load(package, arguments, options, context))
     kind, does = _KINDS[job_name]
@@ -70,6 +74,7 @@ def load(job_name: str, path: str, options: RunOptions, context: TaskContext) ->
             stage="loading the model",
             file=path,
         )
+    loaded.pass_on_messages(context)
     context.state[key] = ((package.digest, wanted), loaded)
     return loaded
 

@@ -1,8 +1,8 @@
 """Non-maximum suppression: of objects that overlap too much, the best stays. Pure arrays, with a spatial index.
 
-The greedy rule is that of the field: objects are visited from the best to the worst, and an object goes if it overlaps a
-*kept* one of its class by more than ``max_overlap`` (intersection over union). Of equals, the larger comes first, then the
-earlier, so that the answer never depends on the order in which a search finds neighbours.
+The greedy rule is that of the field: objects are visited from the best to the worst, and an object goes if it overlaps
+a *kept* one of its class by more than ``max_overlap`` (intersection over union). Of equals, the larger comes first, then
+the earlier, so that the answer never depends on the order in which a search finds neighbours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _QUERIES = 4096
 
 def box_areas(boxes: Array) -> Array:
     """Return the areas of (n, 4) boxes xmin, ymin, xmax, ymax."""
-    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+    areas: Array = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+    return areas
 
 
 def pair_iou(one: Array, other: Array) -> Array:
@@ -33,7 +34,8 @@ def pair_iou(one: Array, other: Array) -> Array:
     height = np.minimum(one[:, 3], other[:, 3]) - np.maximum(one[:, 1], other[:, 1])
     common = np.maximum(width, 0) * np.maximum(height, 0)
     union = box_areas(one) + box_areas(other) - common
-    return np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
+    shares: Array = np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
+    return shares
 
 
 def suppress_boxes(
@@ -84,7 +86,8 @@ def polygon_iou(one: Array, other: Array) -> Array:
     """Return the intersection over union of polygons paired row by row."""
     common = np.nan_to_num(shapely.area(shapely.intersection(one, other)))
     union = np.nan_to_num(shapely.area(one)) + np.nan_to_num(shapely.area(other)) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    shares: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return shares
 
 
 def ranking(scores: Array, areas: Array) -> npt.NDArray[np.int64]:

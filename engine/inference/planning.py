@@ -108,9 +108,9 @@ def describe(members: Dict[str, Any]) -> Dict[str, Any]:
 def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> List[int]:
     """Return the finished groups of unfinished work of the same identity; otherwise begin anew."""
     old = work.read_plan()
-    if resume and old is not None and old.get("identity") == plan.identity and old.get("items"):
-        if Plan.from_dict(old).to_dict()["items"] == plan.to_dict()["items"]:
-            return [int(one["group"]) for one in work.checked_receipts()]
+    same = resume and old is not None and old.get("identity") == plan.identity
+    if same and Plan.from_dict(old or {}).to_dict()["items"] == plan.to_dict()["items"]:
+        return [int(one["group"]) for one in work.checked_receipts()]
     work.clear()
     work.write_plan(plan.to_dict())
     return []

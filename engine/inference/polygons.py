@@ -53,7 +53,7 @@ def polygon_rings(polygon: shapely.Geometry) -> List[npt.NDArray[np.float64]]:
 
 
 def rings_polygon(rings: Sequence[Array]) -> Optional[shapely.Geometry]:
-    """Return the polygon of rings (outer first, closed or not), repaired if needed; None if nothing with area is left."""
+    """Return the polygon of rings (outer first, closed or not), repaired if needed; None if it has no area."""
     usable = [np.asarray(one, float) for one in rings if len(one) >= 3]
     if not usable or len(rings[0]) < 3:
         return None
@@ -124,7 +124,7 @@ def _partners(number: Array, side: Array, line: Array, position: Array) -> Array
 
 
 def _meetings(x: Array, y: Array, number: Array) -> Array:
-    """Return for each corner the number (from 1) of the point if its region meets itself there by a corner only, else 0."""
+    """Return for each corner the number (from 1) of its point if its region meets itself there, else 0."""
     width = int(x.max()) + 1
     key = (y * width + x) * (int(number.max()) + 1) + number
     order = np.argsort(key)
@@ -194,7 +194,7 @@ def _with_holes(rings: Array, number: Array, outer: Array, inside: Array) -> Tup
 
 
 def simplified(polygon: shapely.Geometry, tolerance: float) -> shapely.Geometry:
-    """Return the polygon with fewer vertices, none farther than ``tolerance`` off; the polygon itself if it would vanish."""
+    """Return the polygon with fewer vertices, off by ``tolerance`` at most; itself if it would vanish."""
     result = shapely.simplify(polygon, tolerance, preserve_topology=True)
     return polygon if shapely.is_empty(result) or not shapely.is_valid(result) else result
 

@@ -69,6 +69,7 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     work = _prepare(Path(payload["work"]), int(payload["group"]), context)
     objects = work.plan.job["job"] == "detectobjects"
     arrays, members = predict_objects(work) if objects else predict_pixels(work)
+    work.loaded.pass_on_messages(context)
     receipt: Dict[str, Any] = {"group": int(payload["group"]), "counts": vars(work.counts)}
     if arrays:
         parts = WorkFolder(Path(payload["work"])).parts
@@ -145,7 +146,7 @@ def _reported(work: Work, tile: Tile, found: Detections, valid: Array) -> Dict[s
         keep &= _in_mask(boxes, keep, work)
     kept = np.flatnonzero(keep)
     rings = found.rings or ()
-    chosen = [[np.asarray(ring, float) + offset[:2] for ring in rings[i]] for i in kept] if len(rings) else []
+    chosen = [[np.asarray(ring, float) + offset[:2] for ring in rings[i]] for i in kept.tolist()] if len(rings) else []
     flat = [ring for one in chosen for ring in one]
     attributes = list(found.attributes) if len(found.attributes) else [{} for _ in range(len(boxes))]
     return {
@@ -188,6 +189,7 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     blender: Optional[Blender] = None
     for tiles, pixels, valid in _batches(work):
         model, settings = work.loaded.model, work.loaded.settings
+        _tell_location(model, work.item, tiles[0])
         if settings.test_time_augmentation:
             scores = augmented_scores(model.scores, pixels, valid, settings.merge_policy)
         else:
@@ -206,6 +208,13 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     if not output.filled:
         return {}, {}
     return output.masked(), {}
+
+
+def _tell_location(model: Any, item: Item, tile: Tile) -> None:
+    """Tell a package's own function, which takes one tile at a time, where on the map that is."""
+    if hasattr(model, "location"):
+        reach = item.grid.window_bounds(tile.inner)
+        model.location = {"extent": reach, "spatialReference": item.grid.crs, "cellSize": item.grid.cell_size}
 
 
 def _weights(work: Work, tile: Tile) -> Tuple[Array, Array]:
@@ -244,16 +253,16 @@ class PixelOutput:
 
     def put(self, window: Window, scores: Array) -> None:
         """Set the pixels of ``window`` from scores (channels, rows, columns), already at the output's scale."""
-        place = tuple(slice(one.start * self._scale, one.stop * self._scale) for one in window.slices(self._window))
+        rows, columns = (slice(one.start * self._scale, one.stop * self._scale) for one in window.slices(self._window))
         if self._values is None:
-            self._array("classes", scores.shape[0])[(slice(None), *place)] = scores
+            self._array("classes", scores.shape[0])[:, rows, columns] = scores
             return
         index, best = best_channel(scores)
-        self._array("classes", 1)[(0, *place)] = np.asarray(self._values, self._dtype)[index]
+        self._array("classes", 1)[0, rows, columns] = np.asarray(self._values, self._dtype)[index]
         if getattr(self._work.job, "confidence_output", ""):
-            self._array("confidence", 1)[(0, *place)] = as_bytes(best)
+            self._array("confidence", 1)[0, rows, columns] = as_bytes(best)
         if getattr(self._work.job, "probabilities_output", ""):
-            self._array("probabilities", scores.shape[0])[(slice(None), *place)] = as_bytes(scores)
+            self._array("probabilities", scores.shape[0])[:, rows, columns] = as_bytes(scores)
 
     def _array(self, name: str, bands: int) -> Array:
         if name not in self._arrays:
@@ -285,7 +294,8 @@ def best_channel(scores: Array) -> Tuple[Array, Array]:
 
 def as_bytes(scores: Array) -> Array:
     """Return probabilities 0..1 as bytes 0..:data:`FULL_SCORE`."""
-    return np.rint(np.clip(np.nan_to_num(scores), 0, 1) * FULL_SCORE).astype(np.uint8)
+    stored: Array = np.rint(np.clip(np.nan_to_num(scores), 0, 1) * FULL_SCORE).astype(np.uint8)
+    return stored
 
 
 def _batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import Any, Dict, Iterator, List, Set
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from .. import jobs
 from ..errors import DeepRasterError, JobCancelled, JobError, WorkerError
@@ -16,14 +18,21 @@ _PLANNED, _PREDICTED = 0.03, 0.92
 
 
 def run_tiled(job: Any, session: Session, assemble: str) -> Dict[str, Any]:
-    """Run a job over tiles and return its named outputs.
+    """Run a job over tiles and return its named outputs; see :func:`run_in_parts`."""
+    return run_in_parts(job, session, "plan_inference", "predict_tiles", assemble)
+
+
+def run_in_parts(job: Any, session: Session, plan: str, predict: str, assemble: str) -> Dict[str, Any]:
+    """Run a job as plan, parts and assembly, each a task, and return its named outputs.
 
     Finished groups stay in the work folder beside the output until the output is complete, so that a job that was
     cancelled, or died, goes on from there.
 
     Args:
-        job: DetectObjects, ClassifyPixels or DetectChange.
+        job: an inference job.
         session: of the engine.
+        plan: name of the task that plans the job.
+        predict: name of the task that does one part.
         assemble: name of the task that makes the output.
     """
     check_outputs(job)
@@ -31,7 +40,7 @@ def run_tiled(job: Any, session: Session, assemble: str) -> Dict[str, Any]:
     payload = {"work": str(work.path)}
     with work.locked():
         try:
-            values = _run(job, session, assemble, work, payload)
+            values = _run(job, session, (plan, predict, assemble), work, payload)
         except JobCancelled:
             if not job.options.resume:
                 work.clear()
@@ -44,11 +53,14 @@ def run_tiled(job: Any, session: Session, assemble: str) -> Dict[str, Any]:
     return values
 
 
-def _run(job: Any, session: Session, assemble: str, work: WorkFolder, payload: Dict[str, Any]) -> Dict[str, Any]:
-    placement = placement_of(job.options)
+def _run(
+    job: Any, session: Session, tasks: Tuple[str, str, str], work: WorkFolder, payload: Dict[str, Any]
+) -> Dict[str, Any]:
+    planning, predict, assemble = tasks
     session.progress(0.0, "Opening the model and the rasters")
-    plan = session.call("plan_inference", {"job": jobs.to_dict(job), **payload}, placement, span=(0.0, _PLANNED))
-    failed = hand_out("predict_tiles", session, work, plan, placement)
+    job, placement = prepare_model(job, session, work.path)
+    plan = session.call(planning, {"job": jobs.to_dict(job), **payload}, placement, span=(0.0, _PLANNED))
+    failed = hand_out(predict, session, work, plan, placement)
     if failed:
         _give_up_or_go_on(job, session, failed, plan["groups"])
     session.progress(_PREDICTED, "Writing the result")
@@ -103,11 +115,32 @@ def _give_up_or_go_on(job: Any, session: Session, failed: List[Quarantined], tot
     )
 
 
-def placement_of(options: jobs.RunOptions) -> Placement:
-    """Return where the tasks of a job run."""
-    return Placement(
-        processor=options.processor, gpu_id=options.gpu_id, workers=options.workers, cluster=options.cluster
+def prepare_model(job: Any, session: Session, work: Path) -> Tuple[Any, Placement]:
+    """Unpack and check the package of a job; return the job to hand to workers, and where they run.
+
+    Workers that run a package's own code are confined: they cannot read the remembered consents, so the decision is
+    taken here, and they may write ``work`` beside their scratch folder.
+
+    Raises:
+        TrustError: the package needs code of its own and nobody has allowed it.
+    """
+    opened = session.call("open_model", {"job": jobs.to_dict(job)})
+    if opened["weights"]:
+        caged = Placement(processor=jobs.CPU, code_of=opened["digest"])
+        payload = {"model": job.model, "weights": opened["weights"], "trust": job.options.trust}
+        session.call("import_weights", payload, caged)
+    options = job.options
+    if opened["code_of"]:
+        options = dataclasses.replace(options, trust=(*options.trust, opened["code_of"]))
+    placement = Placement(
+        processor=options.processor,
+        gpu_id=options.gpu_id,
+        workers=options.workers,
+        cluster=options.cluster,
+        code_of=opened["code_of"],
+        writable=(str(work),),
     )
+    return dataclasses.replace(job, options=options), placement
 
 
 def check_outputs(job: Any) -> None:
@@ -125,7 +158,7 @@ def check_outputs(job: Any) -> None:
         raise JobError("No output is given.")
     inputs = [*getattr(job, "inputs", ())]
     inputs += [one for one in (getattr(job, "from_raster", None), getattr(job, "to_raster", None)) if one]
-    taken = {_key(one.path) for one in inputs} | {_key(job.model)}
+    taken = {_key(one.path) for one in inputs} | ({_key(job.model)} if getattr(job, "model", "") else set())
     features = getattr(job, "features", None)
     if features is not None:
         taken.add(_key(features.path))

@@ -1,4 +1,4 @@
-"""Objects at the borders of tiles: parts of one object are joined, and of two sightings of an object the whole one stays.
+"""Objects at the borders of tiles: parts of one are joined, and of two sightings the whole one stays.
 
 Each tile reports the objects whose centre is its own, and those that its image cuts. Two neighbouring images share the
 strip of their halos; parts of one object agree there, which is how they are recognised.
@@ -144,7 +144,8 @@ def _near_seam(objects: Objects, windows: Array) -> Array:
 
 
 def _grown(boxes: Array) -> Array:
-    return boxes + np.array([-_REACH, -_REACH, _REACH, _REACH])
+    grown: Array = boxes + np.array([-_REACH, -_REACH, _REACH, _REACH])
+    return grown
 
 
 def _neighbours(objects: Objects, near: Array) -> Tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """How a grid is cut into tiles, and tiles into groups that are one unit of work: integer arithmetic alone.
 
-The *layout* of tiles depends on the network and the grid only, never on the machine, so that results do not change with
-the number of workers. *Groups* of neighbouring tiles, which share one read, may follow the machine: they change nothing.
+The *layout* of tiles depends on the network and the grid only, never on the machine, so that results do not change
+with the number of workers. *Groups* of neighbouring tiles, which share one read, may follow the machine: they change nothing.
 Inner windows of the tiles partition the grid. No tile begins left of or above the grid, so that the edges of the grid
 are where a pass over the whole image has them.
 """
@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 512, 2048
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis: pixels ``start .. start + size - 1``, of which ``inner_start .. inner_stop - 1`` count."""
+    """One tile along one axis: pixels from ``start`` on, of which ``inner_start .. inner_stop - 1`` count."""
 
     start: int
     size: int
@@ -96,8 +96,8 @@ def fixed_spans(length: int, size: int, halo: int, multiple: int = 1) -> Tuple[S
 def free_spans(length: int, size: int, halo: int, multiple: int = 1, align: int = 1) -> Tuple[Span, ...]:
     """Cut an axis for a network of free input size into tiles of nearly equal length.
 
-    Starts and sizes are multiples of ``multiple`` and the halo is cut at the grid's edges, so that a fully convolutional
-    network of that stride sees at each pixel what it sees in one pass over the whole image.
+    Starts and sizes are multiples of ``multiple`` and the halo is cut at the grid's edges, so that a fully
+    convolutional network of that stride sees at each pixel what it sees in one pass over the whole image.
 
     Args:
         length: pixels of the axis.
@@ -193,7 +193,7 @@ def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = MAX
 
 @dataclass(frozen=True)
 class TileGroup:
-    """A rectangle of tiles that one worker does in one go: tile rows ``top .. bottom - 1``, columns ``left .. right - 1``."""
+    """A rectangle of tiles done in one go: tile rows ``top .. bottom - 1``, columns ``left .. right - 1``."""
 
     index: int
     top: int

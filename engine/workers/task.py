@@ -16,10 +16,17 @@ from ..events import Event
 # name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
 # the framework it needs.
 TASKS: Dict[str, str] = {
+    "train_model": "training.tasks:train_model",
+    "open_model": "inference.opening:open_model",
+    "import_weights": "inference.opening:import_weights",
     "plan_inference": "inference.planning:plan_inference",
     "predict_tiles": "inference.predict:predict_tiles",
     "assemble_objects": "inference.assemble_objects:assemble_objects",
     "assemble_pixels": "inference.assemble_pixels:assemble_pixels",
+    "plan_objects": "inference.objects:plan_objects",
+    "classify_chips": "inference.objects:classify_chips",
+    "assemble_classified": "inference.objects:assemble_classified",
+    "suppress_features": "inference.suppression:suppress_features",
     "describe_network": "package.tasks:describe_network",
     "compute_accuracy": "evaluation.tasks:compute_accuracy",
 }
@@ -34,6 +41,7 @@ class TaskContext:
         device: "cpu" or "cuda:0" (a worker sees one GPU only).
         threads: native threads this worker may use.
         emit: sends an event (progress, log, metric) to the engine process at once.
+        code_of: digest of the package that this confined worker serves; empty in all others.
         state: what this worker keeps between tasks of any job, such as a loaded network under a key of content hash.
     """
 
@@ -41,6 +49,7 @@ class TaskContext:
     device: str
     threads: int
     emit: Callable[[Event], None]
+    code_of: str = ""
     state: Dict[str, Any] = field(default_factory=dict)
 
 

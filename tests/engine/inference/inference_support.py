@@ -68,7 +68,7 @@ class BlobDetector:
         answers = []
         for image, data in zip(pixels, valid):
             self.calls += 1
-            labels, count = ndimage.label((image[0] > 100) & data)
+            labels, _count = ndimage.label((image[0] > 100) & data)
             boxes, scores, classes, rings = [], [], [], []
             for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
                 boxes.append((columns.start, rows.start, columns.stop, rows.stop))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyogrio
 import pytest
 import rasterio
-import shapely
-from inference_support import NORTH_UP, SmoothClassifier, plan, write_raster
-from rasterio.features import rasterize
-
 from deep_raster.engine import jobs
 from deep_raster.engine.inference import classify_pixels
+from inference_support import NORTH_UP, SmoothClassifier, plan, write_raster
 
 
 def image(shape=(260, 330), seed=1):

@@ -1,0 +1,348 @@
+"""The tasks of ``classifyobjects``: plan the chips, classify a group of them, join the answers to the features."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+
+from .. import __version__, jobs
+from ..errors import JobError
+from ..events import WARNING, Log
+from ..package.dlpk import open_package
+from ..package.emd import ModelDefinition
+from ..raster.grid import Grid, plan_grid
+from ..raster.output import require_room
+from ..raster.source import RasterSource, source_grids
+from ..raster.vector import Features, read_features
+from ..raster.window import Window
+from ..workers.task import TaskContext
+from .assemble_objects import to_map
+from .augment import augmented_probabilities
+from .chips import blackened, chip_window, resized
+from .copies import write_copies
+from .journal import WorkFolder, fingerprint
+from .loading import Loaded, load
+from .parts import read_part, write_part
+from .plan import item_names, raster_inputs, resolve_bands, source_state
+from .planning import describe, mask_area
+from .reading import Reader, is_remote, read_ahead
+
+Array = npt.NDArray[Any]
+# Features of one part of the work.
+_GROUP = 64
+# Chips larger than this many times the network's image are read at a coarser cell size.
+_COARSE = 4
+
+
+@dataclass(frozen=True)
+class Chips:
+    """One raster and the features (positions in the layer) to be classified on it; without features, the raster."""
+
+    name: str
+    inputs: Tuple[jobs.RasterInput, ...]
+    grid: Grid
+    first: int
+    positions: Optional[Array]
+    shapes: Optional[Array]
+
+    @property
+    def groups(self) -> int:
+        """Number of parts of this raster's work."""
+        return 1 if self.positions is None else -(-len(self.positions) // _GROUP)
+
+
+def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
+    """Plan a :class:`~.jobs.ClassifyObjects` job, or take up an unfinished one; see ``plan_inference``."""
+    job: Any = jobs.from_dict(payload["job"])
+    work = WorkFolder(Path(payload["work"]))
+    loaded = load("classifyobjects", job.model, job.options, context)
+    if not job.inputs:
+        raise JobError("There is no input raster.")
+    sources = source_state([*job.inputs, *([jobs.RasterInput(job.features.path)] if job.features else [])])
+    chips, count, dropped = _chips(job)
+    if dropped:
+        context.emit(Log(WARNING, f"{dropped} features without geometry get no class."))
+    if job.features and not count:
+        context.emit(Log(WARNING, "The layer holds no features to classify."))
+    bands = _bands(loaded.package.definition, job.inputs)
+    plan = {
+        "identity": fingerprint([__version__, describe(payload["job"]), loaded.package.digest, sources]),
+        "job": payload["job"],
+        "bands": bands,
+        "sources": sources,
+    }
+    old = work.read_plan()
+    require_room(Path(job.output), 1_000_000)
+    groups = sum(one.groups for one in chips)
+    if job.options.resume and old is not None and old.get("identity") == plan["identity"]:
+        return {"groups": groups, "done": [int(one["group"]) for one in work.checked_receipts()]}
+    work.clear()
+    plan["items"] = [_item_to_dict(one, work) for one in chips]
+    work.write_plan(plan)
+    return {"groups": groups, "done": []}
+
+
+def _bands(definition: ModelDefinition, inputs: Sequence[jobs.RasterInput]) -> Optional[Tuple[int, ...]]:
+    with RasterSource.open(inputs[:1]) as source:
+        return resolve_bands(definition, source.descriptions)
+
+
+def _chips(job: jobs.ClassifyObjects) -> Tuple[List[Chips], int, int]:
+    """Return the rasters with their features, and how many features there are and have no geometry."""
+    separate = job.options.processing_mode == jobs.ITEMS_SEPARATELY or job.features is None
+    sets = (
+        [(name, (one,)) for name, one in zip(item_names(job.inputs), job.inputs)]
+        if separate
+        else [("", tuple(job.inputs))]
+    )
+    chips: List[Chips] = []
+    first, count, dropped = 0, 0, 0
+    for name, inputs in sets:
+        grid = plan_grid(source_grids(inputs), job.options.extent, job.options.cell_size, pixel_space=True)
+        positions = shapes = None
+        if job.features is not None:
+            features = read_features(job.features, crs=grid.crs, columns=())
+            count, dropped = max(count, len(features)), features.dropped
+            shapes = shapely.transform(
+                features.geometries,
+                lambda points, grid=grid: np.column_stack(grid.to_pixel(points[:, 0], points[:, 1])),
+            )
+            keep = _wanted(job, features, shapes, grid)
+            positions, shapes = features.fids[keep], shapes[keep]
+        one = Chips(name, inputs, grid, first, positions, shapes)
+        chips.append(one)
+        first += one.groups
+    return chips, count, dropped
+
+
+def _wanted(job: jobs.ClassifyObjects, features: Features, shapes: Array, grid: Grid) -> Array:
+    """Return which features lie on the grid, and in the mask if there is one."""
+    bounds = shapely.bounds(shapes)
+    keep = (bounds[:, 0] <= grid.width) & (bounds[:, 2] >= 0) & (bounds[:, 1] <= grid.height) & (bounds[:, 3] >= 0)
+    mask = mask_area(job, grid)
+    if mask is not None:
+        for i in np.flatnonzero(keep):
+            point = shapely.point_on_surface(features.geometries[i])
+            keep[i] = mask.intersects((point.x, point.y, point.x, point.y))
+    return np.asarray(keep)
+
+
+def _item_to_dict(one: Chips, work: WorkFolder) -> Dict[str, Any]:
+    members: Dict[str, Any] = {
+        "name": one.name,
+        "inputs": [dataclasses.asdict(raster) for raster in one.inputs],
+        "grid": one.grid.to_dict(),
+        "first": one.first,
+        "shapes": None,
+    }
+    if one.positions is not None and one.shapes is not None:
+        texts = shapely.to_wkb(one.shapes)
+        sizes = np.array([len(text) for text in texts], np.int64)
+        arrays: Dict[str, Array] = {
+            "positions": one.positions.astype(np.int64),
+            "sizes": sizes,
+            "wkb": np.frombuffer(b"".join(texts), np.uint8),
+        }
+        members["shapes"] = write_part(work.path / f"shapes_{one.first}.part", arrays, {})
+    return members
+
+
+def _item_from_dict(members: Dict[str, Any], folder: Path) -> Chips:
+    positions = shapes = None
+    if members["shapes"]:
+        arrays, _ = read_part(folder / members["shapes"]["file"], members["shapes"]["sha256"])
+        ends = np.cumsum(arrays["sizes"])
+        data = arrays["wkb"].tobytes()
+        texts = [data[end - size : end] for end, size in zip(ends.tolist(), arrays["sizes"].tolist())]
+        positions, shapes = arrays["positions"], shapely.from_wkb(np.array(texts or [], dtype=object))
+    inputs, grid = raster_inputs(members["inputs"]), Grid.from_dict(members["grid"])
+    return Chips(members["name"], inputs, grid, members["first"], positions, shapes)
+
+
+def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
+    """Classify one group of features, or one whole raster; the payload is that of ``predict_tiles``."""
+    folder, group = Path(payload["work"]), int(payload["group"])
+    plan, item = _cached(folder, group, context)
+    job: Any = jobs.from_dict(plan["job"])
+    loaded = load("classifyobjects", job.model, job.options, context)
+    reader = Reader.of(context)
+    bands = None if plan["bands"] is None else tuple(plan["bands"])
+    reader.use(
+        (str(folder), plan["identity"], item.first),
+        lambda: RasterSource.open(item.inputs, item.grid, bands),
+        is_remote(item.inputs),
+    )
+    fids, labels, scores = [], [], []
+    for numbers, pixels, valid in _chip_batches(item, group - item.first, loaded, reader, bands):
+        probabilities = _probabilities(loaded, pixels, valid)
+        fids += numbers
+        labels += probabilities.argmax(1).tolist()
+        scores += probabilities.max(1).tolist()
+    arrays: Dict[str, Array] = {
+        "fids": np.array(fids, np.int64),
+        "labels": np.array(labels, np.int64),
+        "scores": np.array(scores, np.float32),
+    }
+    receipt: Dict[str, Any] = {"group": group, "counts": {"predicted": len(fids)}}
+    receipt.update(write_part(WorkFolder(folder).parts / f"{group:08d}.part", arrays, {}))
+    return receipt
+
+
+def _cached(folder: Path, group: int, context: TaskContext) -> Tuple[Dict[str, Any], Chips]:
+    key = (str(folder), (folder / "plan.json").stat().st_mtime_ns)
+    kept = context.state.get("inference.chips")
+    if kept is None or kept[0] != key:
+        plan = WorkFolder(folder).read_plan() or {}
+        kept = context.state["inference.chips"] = (key, plan, {})
+    plan = kept[1]
+    items: Dict[int, Chips] = kept[2]
+    members = max((one for one in plan["items"] if one["first"] <= group), key=lambda one: int(one["first"]))
+    if members["first"] not in items:
+        items.clear()
+        items[members["first"]] = _item_from_dict(members, folder)
+    return plan, items[members["first"]]
+
+
+def _probabilities(loaded: Loaded, pixels: Array, valid: Array) -> Array:
+    model, settings = loaded.model, loaded.settings
+    if settings.test_time_augmentation:
+        return augmented_probabilities(model.probabilities, pixels, valid, settings.merge_policy)
+    answer: Array = model.probabilities(pixels, valid)
+    return answer[: len(pixels)]
+
+
+def _chip_batches(
+    item: Chips, number: int, loaded: Loaded, reader: Reader, bands: Optional[Tuple[int, ...]]
+) -> Iterator[Tuple[List[int], Array, Array]]:
+    """Yield (feature ids, pixels (N, bands, rows, columns), valid) of the chips of a group that hold data."""
+    waiting: List[Tuple[int, Array, Array]] = []
+    for fid, pixels, valid in _cut(item, number, loaded, reader, bands):
+        if not valid.any():
+            continue
+        waiting.append((fid, pixels, valid))
+        if len(waiting) >= max(1, loaded.model.plan.batch):
+            yield [one[0] for one in waiting], np.stack([one[1] for one in waiting]), np.stack([o[2] for o in waiting])
+            waiting = []
+    if waiting:
+        yield [one[0] for one in waiting], np.stack([one[1] for one in waiting]), np.stack([o[2] for o in waiting])
+
+
+def _cut(
+    item: Chips, number: int, loaded: Loaded, reader: Reader, bands: Optional[Tuple[int, ...]]
+) -> Iterator[Tuple[int, Array, Array]]:
+    model, plan = loaded.model, loaded.model.plan
+    if item.positions is None or item.shapes is None:
+        pixels, valid = _whole(item, item.grid.window, plan.width, plan.height, bands)
+        yield 0, *resized(pixels, valid, plan.width, plan.height)
+        return
+    part = slice(number * _GROUP, (number + 1) * _GROUP)
+    fids, shapes = item.positions[part], item.shapes[part]
+    windows = [chip_window(one, plan.width, plan.height, model.fixed_crop) for one in shapely.bounds(shapes)]
+    large = [one.width > _COARSE * plan.width or one.height > _COARSE * plan.height for one in windows]
+    ahead = read_ahead(reader, [None if big else window for window, big in zip(windows, large)])
+    for fid, shape, window, found in zip(fids.tolist(), shapes, windows, ahead):
+        if found is not None:
+            pixels, valid = found
+            pixels = blackened(pixels, shape, window) if model.blacken else pixels
+        else:
+            pixels, valid = _whole(item, window, plan.width, plan.height, bands)
+            if model.blacken:
+                scale = np.array([pixels.shape[2] / window.width, pixels.shape[1] / window.height])
+                origin = np.array([window.col, window.row], dtype=float)
+                local = shapely.transform(shape, lambda points, origin=origin, scale=scale: (points - origin) * scale)
+                pixels = blackened(pixels, local, Window(0, 0, pixels.shape[2], pixels.shape[1]))
+        yield fid, *resized(pixels, valid, plan.width, plan.height)
+
+
+def _whole(
+    item: Chips, window: Window, width: int, height: int, bands: Optional[Tuple[int, ...]]
+) -> Tuple[Array, Array]:
+    """Return a large window at a cell size that suits the network's image."""
+    step = max(1, min(window.width // (2 * width), window.height // (2 * height)))
+    if step == 1 and window.width * window.height <= (_COARSE * max(width, height)) ** 2:
+        with RasterSource.open(item.inputs, item.grid, bands) as source:
+            return source.read(window)
+    columns, rows = -(-window.width // step), -(-window.height // step)
+    transform = item.grid.window_transform(window) * Affine.scale(window.width / columns, window.height / rows)
+    coarse = Grid(item.grid.crs, transform, columns, rows)
+    with RasterSource.open(item.inputs, coarse, bands, "bilinear") as source:
+        return source.read(coarse.window)
+
+
+def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
+    """Write copies of the features (or the outlines of the rasters) with their classes."""
+    work = WorkFolder(Path(payload["work"]))
+    plan = work.read_plan() or {}
+    job: Any = jobs.from_dict(plan["job"])
+    package = open_package(job.model)
+    receipts = {int(one["group"]): one for one in work.receipts()}
+    items = [_item_from_dict(one, work.path) for one in plan["items"]]
+    answers = [_answers(one, receipts, work) for one in items]
+    metadata = {
+        "DEEP_RASTER_VERSION": __version__,
+        "DEEP_RASTER_MODEL": package.digest,
+        "DEEP_RASTER_JOB": json.dumps(describe(plan["job"]), ensure_ascii=False, sort_keys=True),
+    }
+    features, found, names = _joined(job, items, answers)
+    texts = [None if label is None else _class_name(package.definition, label) for label, _ in found]
+    extra: Dict[str, Tuple[str, Array]] = {
+        job.label_field: ("text", np.array(texts or [], dtype=object)),
+        "Confidence": ("real", np.array([score for _, score in found], dtype=np.float64)),
+    }
+    if any(names):
+        extra["Item"] = ("text", np.array(names, dtype=object))
+    count = write_copies(Path(job.output), features, extra, metadata)
+    context.emit(Log("info", f"{sum(one is not None for one in texts):,} of {count:,} objects got a class."))
+    return {"OUTPUT": job.output, "COUNT": count}
+
+
+def _answers(item: Chips, receipts: Dict[int, Dict[str, Any]], work: WorkFolder) -> Dict[int, Tuple[int, float]]:
+    found: Dict[int, Tuple[int, float]] = {}
+    for group in range(item.first, item.first + item.groups):
+        receipt = receipts.get(group)
+        if receipt is None or not receipt.get("file"):
+            continue
+        arrays, _ = read_part(work.parts / str(receipt["file"]), str(receipt["sha256"]))
+        for fid, label, score in zip(arrays["fids"], arrays["labels"], arrays["scores"]):
+            found[int(fid)] = (int(label), float(score))
+    return found
+
+
+def _joined(
+    job: jobs.ClassifyObjects, items: Sequence[Chips], answers: Sequence[Dict[int, Tuple[int, float]]]
+) -> Tuple[Features, List[Tuple[Optional[int], float]], List[str]]:
+    """Return the features to write, the (class, confidence) of each, and the raster's name where there are several."""
+    nothing: Tuple[Optional[int], float] = (None, float("nan"))
+    if job.features is None:
+        crs = items[0].grid.crs
+        outlines = [
+            to_map(np.array([shapely.box(0, 0, one.grid.width, one.grid.height)], object), one.grid, crs, False)[0]
+            for one in items
+        ]
+        features = Features(np.array(outlines, dtype=object), {}, crs)
+        return features, [one.get(0, nothing) for one in answers], [one.name for one in items]
+    features = read_features(job.features)
+    if not items[0].name:
+        return features, [answers[0].get(int(fid), nothing) for fid in features.fids], [""] * len(features)
+    positions: List[int] = []
+    found: List[Tuple[Optional[int], float]] = []
+    names: List[str] = []
+    for item, answer in zip(items, answers):
+        for position, fid in enumerate(features.fids.tolist()):
+            if fid in answer:
+                positions.append(position)
+                found.append(answer[fid])
+                names.append(item.name)
+    return features.take(np.array(positions, dtype=np.int64)), found, names
+
+
+def _class_name(definition: ModelDefinition, label: int) -> str:
+    return definition.classes[label].name if label < len(definition.classes) else str(label)

@@ -1,0 +1,64 @@
+"""The tasks before any network is loaded: unpack the package, decide what it may run, import its weights in a cage."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from .. import jobs
+from ..caches import weights_cache
+from ..events import INFO, Log
+from ..package.formats import TORCH, TORCH_OLD, detect
+from ..package.opening import ModelPackage
+from ..package.trust import needs_of, open_for_run
+from ..workers.task import TaskContext
+
+
+def open_model(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
+    """Unpack the package of a job and check its trust.
+
+    This worker may read the remembered consents and write the cache; the confined ones, which run what the package
+    brings, may not.
+
+    Args:
+        payload: ``job`` (JSON object).
+        context: of the task.
+
+    Returns:
+        ``code_of``: digest of the package if it runs code of its own, else empty; ``weights``: names of files that only
+        a worker without rights should parse.
+
+    Raises:
+        TrustError: the package needs code of its own and nobody has allowed it.
+    """
+    job: Any = jobs.from_dict(payload["job"])
+    package = open_for_run(job.model, trust=job.options.trust)
+    if needs_of(package) or package.code_allowed:
+        # Its own code opens its weights itself, in a confined worker.
+        return {"code_of": package.digest, "digest": package.digest, "weights": []}
+    return {"code_of": "", "digest": package.digest, "weights": _pickles(package)}
+
+
+def import_weights(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
+    """Convert the pickled weights of a package into the safe form that every other worker loads.
+
+    Runs in a confined worker: whatever a hostile file makes the parser do stays there.
+    """
+    from ..models.weights import load_weights
+
+    package = open_for_run(payload["model"], trust=payload["trust"], digest=context.code_of)
+    for name in payload["weights"]:
+        load_weights(package.file(name))
+        context.emit(Log(INFO, f"The weights {name} were imported and are kept as safetensors."))
+    return {}
+
+
+def _pickles(package: ModelPackage) -> List[str]:
+    """Return the weights that are a pickle inside and have not been imported yet."""
+    name = package.definition.model_file
+    if not name:
+        return []
+    path = package.file(name)
+    if not path.is_file() or detect(path).kind not in (TORCH, TORCH_OLD):
+        return []
+    known = {package.file(one.name): one.sha256 for one in package.files}
+    return [] if (weights_cache() / f"{known.get(path, '')}.safetensors").is_file() else [name]
