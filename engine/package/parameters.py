@@ -56,24 +56,22 @@ def _names(definition: ModelDefinition) -> List[str]:
     """Return the names of the arguments, in the order in which the published functions list them."""
     kind, configuration = definition.model_type, definition.configuration
     names: List[str] = []
-    if kind in ("ObjectDetection", "InstanceDetection", "PanopticSegmenter"):
-        names = ["padding", "threshold", "nms_overlap", "batch_size", "exclude_pad_detections"]
-        if kind == "InstanceDetection":
-            names = ["padding", "batch_size", "threshold", "return_bboxes"]
-        elif configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD"):
+    if kind == "InstanceDetection" and definition.framework == vocabulary.ARCGIS_LEARN:
+        names = ["padding", "batch_size", "threshold", "return_bboxes"]
+    elif kind in ("ObjectDetection", "InstanceDetection", "PanopticSegmenter"):
+        names = ["padding", "threshold", "nms_overlap", "batch_size"]
+        if configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD"):
             names = ["padding", "score_threshold", "batch_size"]
     elif kind == "ObjectClassification":
-        names = ["batch_size"]
-        if configuration == "KerasClassifier":
-            names.append("resampled_image_size")
-        if definition.get("MetaDataMode") == "MultiLabeled_Tiles":
-            names.append("threshold")
+        names = ["batch_size", "resampled_image_size"] if configuration == "KerasClassifier" else ["batch_size"]
     elif kind in ("ImageClassification", "CycleGAN", "Pix2Pix", "Pix2PixHD", "SuperResolution"):
         names = ["padding", "batch_size"]
-        if kind == "ImageClassification" and configuration not in ("DeepLab", "MaskRCNN", "change_detection"):
+        if _describes_itself(definition):
+            names.append("threshold")
+        elif kind == "ImageClassification" and configuration not in ("DeepLab", "MaskRCNN", "change_detection"):
             names.append("predict_background")
-    if definition.framework in (vocabulary.ARCGIS_LEARN, "PyTorch") and configuration not in ("FastaiSSD",):
-        names += ["test_time_augmentation"] if kind not in ("CycleGAN", "Pix2Pix", "Pix2PixHD") else []
+    if kind in vocabulary.TOOLS and kind not in ("CycleGAN", "Pix2Pix", "Pix2PixHD", "ImageCaptioner"):
+        names.append("test_time_augmentation")
     if definition.supports_variable_tile_size and kind != "ObjectClassification":
         names.append("tile_size")
     hidden = {"batch_size"} if definition.batch_size is not None or configuration == "DeepLab" else set()
@@ -82,26 +80,53 @@ def _names(definition: ModelDefinition) -> List[str]:
     return [name for name in names if name not in hidden]
 
 
+def _describes_itself(definition: ModelDefinition) -> bool:
+    return definition.framework in vocabulary.SELF_DESCRIBING
+
+
 def _parameter(name: str, definition: ModelDefinition) -> ModelParameter:
     side = definition.image_height or 256
-    learned = definition.framework not in ("TensorFlow", "Keras", "ONNX", "TorchScript")
-    padding = definition.padding or (side // 4 if learned and definition.configuration != "FastaiSSD" else 0)
     batch = 1 if definition.configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD") else 4
-    table: Dict[str, Tuple[str, str, Optional[float], Optional[float], str, str]] = {
-        "padding": (INT, str(padding), 0, (side - 1) // 2, "Padding", "Pixels on each side that are read for context."),
-        "threshold": (FLOAT, "0.5", 0, 1, "Confidence threshold", "Objects of lower confidence are left out."),
-        "score_threshold": (FLOAT, "0.6", 0, 1, "Confidence threshold", "Objects of lower confidence are left out."),
-        "nms_overlap": (FLOAT, "0.1", 0, 1, "Overlap within a tile", "Of objects that overlap more, the best stays."),
-        "batch_size": (INT, str(batch), 1, 4_096, "Batch size", "Images handed to the network at a time."),
-        "exclude_pad_detections": (BOOL, "True", None, None, "Leave out cut objects", "At the edge of a tile."),
+    output = definition.configuration_members.get("Output")
+    stated: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
+    overlap = stated.get("Overlap", 0.45) if _describes_itself(definition) else 0.1
+    table: Dict[str, Tuple[str, Any, Optional[float], Optional[float], str, str]] = {
+        "padding": (INT, _padding(definition, side), 0, (side - 1) // 2, "Padding", "Pixels on each side for context."),
+        "threshold": (
+            FLOAT,
+            _threshold(definition, stated),
+            0,
+            1,
+            "Confidence threshold",
+            "What is below is left out.",
+        ),
+        "score_threshold": (FLOAT, 0.6, 0, 1, "Confidence threshold", "What is below is left out."),
+        "nms_overlap": (FLOAT, overlap, 0, 1, "Overlap within a tile", "Of objects that overlap more, the best stays."),
+        "batch_size": (INT, batch, 1, 4_096, "Batch size", "Images handed to the network at a time."),
         "return_bboxes": (BOOL, "False", None, None, "Rectangles instead of outlines", ""),
         "predict_background": (BOOL, _background(definition), None, None, "Predict background", "Allow class 0."),
         "test_time_augmentation": (BOOL, "False", None, None, "Test-time augmentation", "Average over turned images."),
-        "tile_size": (INT, str(side), 32, 16_384, "Tile size", "Side of an image for the network, pixels."),
-        "resampled_image_size": (INT, "64", 8, 4_096, "Image size", "Chips are resampled to this side, pixels."),
+        "tile_size": (INT, side, 32, 16_384, "Tile size", "Side of an image for the network, pixels."),
+        "resampled_image_size": (INT, 64, 8, 4_096, "Image size", "Chips are resampled to this side, pixels."),
     }
     kind, default, low, high, label, description = table[name]
-    return ModelParameter(name, kind, default, low, high, FLAG if kind == BOOL else (), label, description)
+    return ModelParameter(name, kind, str(default), low, high, FLAG if kind == BOOL else (), label, description)
+
+
+def _padding(definition: ModelDefinition, side: int) -> int:
+    """Return the usual context: that of the definition, else what the tools of the framework take."""
+    if definition.padding or "Padding" in definition.members:
+        return min(definition.padding, (side - 1) // 2)
+    if _describes_itself(definition):
+        return side // 8
+    plain = definition.framework in ("TensorFlow", "Keras") or definition.configuration == "FastaiSSD"
+    return 0 if plain else side // 4
+
+
+def _threshold(definition: ModelDefinition, output: Mapping[str, Any]) -> float:
+    usual = {"_maskrcnn_inferencing": 0.9, "_yolov3_inference": 0.1}.get(definition.configuration, 0.5)
+    number = to_number(output.get("Threshold")) if _describes_itself(definition) else None
+    return usual if number is None else number
 
 
 def _background(definition: ModelDefinition) -> str:
