@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from qgis.core import QgsSettings
-
-from ..engine import caches
 
 PREFIX = "deep_raster"
 CACHE_VARIABLE = "DEEP_RASTER_CACHE"
@@ -58,19 +55,26 @@ def set_idle_minutes(minutes: int) -> None:
     QgsSettings().setValue(f"{PREFIX}/idle_minutes", int(minutes))
 
 
-def cache_folder() -> Path:
-    """Return the folder in which opened packages are kept."""
-    return Path(os.environ.get(CACHE_VARIABLE) or _read("cache_folder", "") or caches.cache_root())
+def cache_folder() -> str:
+    """Return the folder that the user has chosen for what can be made again (unpacked packages), or empty."""
+    return _read("cache_folder", "")
 
 
 def set_cache_folder(path: str) -> None:
-    """Choose the folder of opened packages from now on; empty for the usual one."""
+    """Choose the folder of caches from now on; empty for the usual one."""
     _write("cache_folder", path)
     apply_cache_folder()
 
 
 def apply_cache_folder() -> None:
-    """Tell the engines and package readers of this process about the chosen folder, through our own variable."""
-    chosen = _read("cache_folder", "")
-    if chosen:
-        os.environ[CACHE_VARIABLE] = chosen
+    """Tell the readers of packages here and in the engine about the chosen folder, through a variable of our own."""
+    global _applied
+    chosen = cache_folder()
+    if chosen and (_applied or CACHE_VARIABLE not in os.environ):  # what was set from outside comes first
+        os.environ[CACHE_VARIABLE] = _applied = chosen
+    elif not chosen and _applied:
+        os.environ.pop(CACHE_VARIABLE, None)
+        _applied = ""
+
+
+_applied = ""

@@ -44,3 +44,16 @@ DEFINITION = {
 def argb(red, green, blue, alpha=255):
     """One pixel as QImage keeps it."""
     return struct.pack("<I", alpha << 24 | red << 16 | green << 8 | blue)
+
+
+def write_package(path: Path, definition: dict, files: dict | None = None) -> Path:
+    """Write a package with weights that nothing can load."""
+    import json
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{path.stem}.emd", json.dumps(definition))
+        archive.writestr(definition["ModelFile"], bytes(1000))
+        for name, text in (files or {}).items():
+            archive.writestr(name, text)
+    return path

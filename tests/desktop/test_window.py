@@ -1,0 +1,106 @@
+"""One real QGIS window: the plugin loads, a job runs while the window answers, everything is taken away again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent.parent
+ROOT = TESTS.parent
+QGIS = next((one for one in ("/usr/bin/qgis.bin", "/usr/bin/qgis") if os.path.exists(one)), "")
+LONGEST_GAP = 0.2  # seconds; the promise to the user
+
+pytestmark = pytest.mark.skipif(not QGIS, reason="QGIS's window is not installed here")
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    """Run the window once and return its report and folder."""
+    folder = tmp_path_factory.mktemp("window")
+    kept = os.environ.get("DEEP_RASTER_SHOTS")
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "deep_raster").symlink_to(ROOT, target_is_directory=True)
+    profile = folder / "profile" / "profiles" / "default" / "QGIS"
+    profile.mkdir(parents=True)
+    (profile / "QGIS3.ini").write_text("[PythonPlugins]\nprocessing=true\n[qgis]\ncheckVersion=false\n")
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    (folder / "values.json").write_text(json.dumps(_values(folder)))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("QT_QPA", "PYTHON"))}
+    environment.update(
+        QGIS_PLUGINPATH=str(folder / "plugins"),
+        QGIS_CUSTOM_CONFIG_PATH=str(folder / "profile"),
+        XDG_RUNTIME_DIR=str(runtime),
+        DEEP_RASTER_TEST_FOLDER=str(folder),
+        DEEP_RASTER_PYTHON=str(TESTS / "fake_engine" / "python"),
+        DEEP_RASTER_HOME=str(folder / "home"),
+        DEEP_RASTER_CACHE=str(folder / "cache"),
+    )
+    command = [QGIS, "--noversioncheck", "--nologo", "--code", str(Path(__file__).with_name("window.py"))]
+    if not os.environ.get("DISPLAY"):
+        command = [shutil.which("xvfb-run") or "xvfb-run", "-a", "-s", "-screen 0 1400x900x24", *command]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    report = folder / "report.json"
+    assert report.exists(), done.stderr[-4000:]
+    if kept:
+        shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("plugins", "profile", "runtime"))
+    return done.returncode, json.loads(report.read_text()), folder
+
+
+def _values(folder: Path) -> dict:
+    import sys
+
+    sys.path.insert(0, str(TESTS / "qgis" / "support"))
+    from conftest_values import DEFINITION, write_package, write_raster
+
+    image = write_raster(folder / "scene.tif", width=400, height=300)
+    code = {**DEFINITION, "InferenceFunction": "find_trees.py", "ModelConfiguration": "", "Author": "A. Forester"}
+    code["Framework"] = ""
+    return {
+        "image": str(image),
+        "package": str(write_package(folder / "scene.dlpk", DEFINITION)),
+        "code_package": str(write_package(folder / "forester.dlpk", code, {"find_trees.py": CODE})),
+        "detectobjects": {
+            "MODEL": str(folder / "scene.dlpk"),
+            "OUTPUT": str(folder / "found.gpkg"),
+            "ARGUMENTS": "threshold=0.25",
+        },
+    }
+
+
+CODE = '''class FindTrees:
+    """Finds trees."""
+
+    def initialize(self, **kwargs):
+        self.model = kwargs["model"]
+'''
+
+
+def test_it_runs_to_the_end(window):
+    code, report, _folder = window
+    assert "fault" not in report, report["fault"]
+    assert report["done"] == ["loaded twice", "job", "windows", "unloaded"]
+    assert code == 0
+
+
+def test_the_job_ran_from_our_dialog(window):
+    _code, report, folder = window
+    assert report["detectobjects"]["ok"]
+    assert report["detectobjects"]["dialog"] == "AskingDialog"
+    assert report["detectobjects"]["results"]["COUNT"] == "3"
+    assert report["detectobjects"]["results"]["OUTPUT"] == str(folder / "found.gpkg")
+
+
+def test_the_window_answered_all_the_time(window):
+    _code, report, _folder = window
+    assert report["gaps"]["detectobjects"] < LONGEST_GAP
+
+
+def test_nothing_is_left_behind(window):
+    _code, report, _folder = window
+    assert report["left"]["after"] == report["left"]["before"]

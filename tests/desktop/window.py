@@ -1,0 +1,219 @@
+"""Runs inside QGIS's own window (``qgis --code``): loads the plugin, uses it as a person does, and writes what it saw.
+
+Each step is a part of one generator that yields how many milliseconds to wait, or a condition to wait for. What fails is
+written to the report and ends QGIS at once, because an uncaught exception would open a box that nobody closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from pathlib import Path
+
+from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtWidgets import QApplication, QDialog, QMenu, QToolBar
+from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
+
+FOLDER = Path(os.environ["DEEP_RASTER_TEST_FOLDER"])
+REPORT = {"gaps": {}, "done": []}
+
+
+class Heartbeat:
+    """A timer of 10 ms whose longest gap tells how long the window did not answer."""
+
+    def __init__(self):
+        self.longest, self.last = 0.0, time.monotonic()
+        self.timer = QTimer()
+        self.timer.timeout.connect(self.beat)
+        self.timer.start(10)
+
+    def beat(self):
+        now = time.monotonic()
+        self.longest, self.last = max(self.longest, now - self.last), now
+
+    def reset(self):
+        self.longest, self.last = 0.0, time.monotonic()
+
+
+heart = Heartbeat()
+
+
+def finish(code):
+    (FOLDER / "report.json").write_text(json.dumps(REPORT))
+    if code:
+        os._exit(code)
+
+
+def shoot(widget, name):
+    QApplication.processEvents()
+    widget.grab().save(str(FOLDER / f"{name}.png"))
+
+
+def find(kind, name):
+    return next((one for one in iface.mainWindow().findChildren(kind, name)), None)
+
+
+def footprint():
+    """What a plugin may leave behind in the window and in QGIS."""
+    registry = QgsApplication.processingRegistry()
+    return {
+        "menus": sorted(one.text() for one in iface.rasterMenu().actions() if one.text()),
+        "toolbars": sorted(one.objectName() for one in iface.mainWindow().findChildren(QToolBar)),
+        "providers": sorted(one.id() for one in registry.providers()),
+        "items": sorted(one.name() for one in QgsApplication.dataItemProviderRegistry().providers()),
+        "actions": sorted(
+            one.objectName() for one in iface.mainWindow().findChildren(object) if "DeepRaster" in str(one.objectName())
+        ),
+    }
+
+
+def run_dialog(name, values):
+    """Run a tool from its dialog and return its results; the generator yields while it runs."""
+    import processing
+
+    dialog = processing.createAlgorithmDialog(f"deepraster:{name}", values)
+    dialog.resize(900, 760)
+    dialog.show()
+    yield 600
+    shoot(dialog, f"dialog_{name}")
+    ended = []
+    dialog.algorithmFinished.connect(lambda ok, results: ended.append((ok, results)))
+    heart.reset()
+    dialog.runAlgorithm()
+    yield lambda: bool(ended)
+    REPORT["gaps"][name] = heart.longest
+    yield 300
+    shoot(dialog, f"log_{name}")
+    REPORT[name] = {"ok": ended[0][0], "results": {key: str(value) for key, value in ended[0][1].items()}}
+    REPORT[name]["dialog"] = type(dialog).__name__
+    dialog.close()
+
+
+def steps():
+    window = iface.mainWindow()
+    window.resize(1400, 880)
+    iface.messageBar().clearWidgets()
+    before = footprint()
+    for round_number in (1, 2):
+        assert loadPlugin("deep_raster") and startPlugin("deep_raster")
+        yield 200
+        if round_number == 1:
+            unloadPlugin("deep_raster")
+            yield 300
+            assert footprint() == before, (footprint(), before)
+    REPORT["done"].append("loaded twice")
+    assert plugins["deep_raster"].provider.id() == "deepraster"
+    values = json.loads((FOLDER / "values.json").read_text())
+
+    layer = QgsRasterLayer(values["image"], "scene")
+    QgsProject.instance().addMapLayer(layer)
+    iface.mapCanvas().setExtent(layer.extent())
+    yield 500
+    menu = find(QMenu, "mDeepRasterMenu")
+    menu.popup(window.mapToGlobal(window.rect().center()))
+    yield 300
+    shoot(menu, "menu")
+    menu.close()
+    shoot(window, "window")
+
+    yield from run_dialog("detectobjects", {**values["detectobjects"], "INPUT": layer.id()})
+    yield 500
+    names = [one.name() for one in QgsProject.instance().mapLayers().values()]
+    REPORT["layers"] = names
+    shoot(window, "window_result")
+    REPORT["done"].append("job")
+
+    from deep_raster.plugin.environment.setup_dialog import open_setup_dialog
+
+    dialog = open_setup_dialog(iface)
+    yield lambda: dialog.start_button.isEnabled()
+    yield 200
+    shoot(dialog, "setup")
+    dialog.close()
+
+    from deep_raster.plugin.packages.card import show_card
+
+    show_card(iface, values["package"])
+    yield lambda: find(QDialog, "DeepRasterCardDialog") is not None
+    yield 400
+    card = find(QDialog, "DeepRasterCardDialog")
+    shoot(card, "card")
+    card.close()
+
+    from deep_raster.plugin.packages.consent import ConsentDialog
+    from deep_raster.plugin.packages.tasks import open_later
+
+    opened = []
+    open_later(values["code_package"], lambda package, reason: opened.append((package, reason)))
+    yield lambda: bool(opened)
+    assert opened[0][0] is not None, opened[0][1]
+    consent = ConsentDialog(opened[0][0], window)
+    consent.show()
+    yield 300
+    shoot(consent, "consent")
+    assert consent.focusWidget() is not None
+    consent.close()
+    assert consent.answer.value == "not now"
+
+    from deep_raster.plugin.environment.options_page import OptionsPage
+
+    page = OptionsPage(iface, None)
+    page.resize(760, 620)
+    page.show()
+    yield 300
+    shoot(page, "options")
+    page.close()
+    page.deleteLater()
+    REPORT["done"].append("windows")
+
+    QgsProject.instance().removeAllMapLayers()
+    unloadPlugin("deep_raster")
+    yield 500
+    REPORT["left"] = {"before": before, "after": footprint()}
+    REPORT["done"].append("unloaded")
+    REPORT["version"] = Qgis.QGIS_VERSION
+
+
+def drive(generator):
+    def go():
+        try:
+            wait = next(generator)
+        except StopIteration:
+            finish(0)
+            QgsProject.instance().setDirty(False)
+            iface.actionExit().trigger()
+            QTimer.singleShot(8000, lambda: os._exit(3))
+            return
+        except BaseException:
+            REPORT["fault"] = traceback.format_exc()
+            finish(2)
+            return
+        if callable(wait):
+            until(wait, time.monotonic() + 120)
+        else:
+            QTimer.singleShot(int(wait), go)
+
+    def until(condition, limit):
+        try:
+            if condition():
+                QTimer.singleShot(0, go)
+                return
+        except BaseException:
+            REPORT["fault"] = traceback.format_exc()
+            finish(2)
+            return
+        if time.monotonic() > limit:
+            shoot(iface.mainWindow(), "stuck")
+            REPORT["fault"] = "waited too long"
+            finish(4)
+            return
+        QTimer.singleShot(50, lambda: until(condition, limit))
+
+    go()
+
+
+_generator = steps()
+QTimer.singleShot(1500, lambda: drive(_generator))
