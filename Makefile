@@ -2,7 +2,7 @@
 # The tools run in the system's Python, which QGIS's bindings belong to, never in the first python3 on the PATH.
 
 PYTHON := /usr/bin/python3 -I -B
-FRAMEWORKS ?= all
+FRAMEWORKS ?= all,cluster
 EPOCHS ?=
 
 .PHONY: demo test lint package env clean system test-engine test-qgis test-process test-desktop

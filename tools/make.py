@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Tools of the Deep Raster checkout.")
     parser.add_argument("command", choices=("env", "test", "lint", "package", "clean"))
     parser.add_argument("tiers", nargs="*", help="test tiers to run: lint, engine, qgis, process, desktop")
-    parser.add_argument("--frameworks", default="all", help="frameworks of the engine's environment")
+    parser.add_argument("--frameworks", default="all,cluster", help="frameworks of the engine's environment")
     asked = parser.parse_args()
     frameworks = tuple(asked.frameworks.split(","))
     try:
