@@ -112,12 +112,14 @@ class JobSession:
             return None
         local = [path for path in self._paths if "://" not in path and not path.startswith("/vsi")]
         # A raster is read together with what lies beside it (overviews, masks, the parts of a mosaic).
-        folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in local]
+        folders = [_reach_of(path) for path in local]
+        # A rule holds for a folder that exists; the first import of all makes this one.
+        weights_cache().mkdir(parents=True, exist_ok=True, mode=0o700)
         remote = len(local) < len(self._paths)
         return Confinement(
             owner=placement.code_of,
             readable=tuple(dict.fromkeys([*folders, str(package_cache())])),
-            writable=(str(self.scratch), str(weights_cache())),
+            writable=(str(self.scratch), str(weights_cache()), *placement.writable),
             tcp_ports=(80, 443) if remote else (),
         )
 
@@ -151,6 +153,13 @@ def run_job(job: Job, session: JobSession) -> Dict[str, Any]:
     session.note_inputs(job)
     values: Dict[str, Any] = runner(job, session)
     return values
+
+
+def _reach_of(path: str) -> str:
+    """Return what of the file system an input needs: its folder, but of an archive the file alone."""
+    if os.path.isdir(path) or path.lower().endswith((".dlpk", ".zip")):
+        return path
+    return os.path.dirname(os.path.abspath(path))
 
 
 def _input_paths(value: Any) -> List[str]:

@@ -165,7 +165,12 @@ def _bands(
     if second:
         with RasterSource.open(second[:1]) as source:
             descriptions += source.descriptions
-    return resolve_bands(loaded.package.definition, descriptions)
+    definition = loaded.package.definition
+    # A package's own function may ask for other bands than its definition, depending on its arguments.
+    asked = getattr(loaded.model, "bands", None)
+    if asked is not None:
+        definition = dataclasses.replace(definition, extract_bands=tuple(asked))
+    return resolve_bands(definition, descriptions)
 
 
 def _blends(name: str, loaded: Loaded) -> bool:
@@ -173,7 +178,7 @@ def _blends(name: str, loaded: Loaded) -> bool:
     if name not in ("classifypixels", "detectchange"):
         return False
     plan: TilePlan = loaded.model.plan
-    return not plan.exact and (loaded.settings.blend or plan.halo == 0)
+    return not plan.exact and not plan.outer and (loaded.settings.blend or plan.halo == 0)
 
 
 def _tile_plan(plan: TilePlan, blend: bool) -> TilePlan:

@@ -3,7 +3,8 @@
 The *layout* of tiles depends on the network and the grid only, never on the machine, so that results do not change
 with the number of workers. *Groups* of neighbouring tiles, which share one read, may follow the machine: they change nothing.
 Inner windows of the tiles partition the grid. No tile begins left of or above the grid, so that the edges of the grid
-are where a pass over the whole image has them.
+are where a pass over the whole image has them; only functions that answer for the inside of their halo alone get tiles
+that do.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Tile:
 
     Attributes:
         index: position in the layout, row by row.
-        window: pixels that the network sees; may reach beyond the grid to the right and at the bottom.
+        window: pixels that the network sees; may reach beyond the grid.
         inner: pixels that the tile alone may write.
     """
 
@@ -91,6 +92,17 @@ def fixed_spans(length: int, size: int, halo: int, multiple: int = 1) -> Tuple[S
         inner_start = i * step + halo if i else 0
         spans.append(Span(start, size, inner_start, length if last else (i + 1) * step + halo))
     return tuple(spans)
+
+
+def outer_spans(length: int, size: int, halo: int) -> Tuple[Span, ...]:
+    """Cut an axis for a function that answers for the inside of its halo alone: the halo lies outside the grid.
+
+    This is how ArcGIS hands tiles to Python raster functions.
+    """
+    step = size - 2 * halo
+    if step < 1:
+        raise JobError(f"A padding of {halo} pixels leaves nothing of a tile of {size} pixels.")
+    return tuple(Span(begin - halo, size, begin, min(begin + step, length)) for begin in range(0, length, step))
 
 
 def free_spans(length: int, size: int, halo: int, multiple: int = 1, align: int = 1) -> Tuple[Span, ...]:
@@ -179,6 +191,8 @@ def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = MAX
         side_limit: largest side of a tile of free size.
         align: side of the file's blocks.
     """
+    if plan.outer:
+        return TileLayout(outer_spans(width, plan.width, plan.halo), outer_spans(height, plan.height, plan.halo))
     if plan.fixed:
         return TileLayout(
             fixed_spans(width, plan.width, plan.halo, plan.multiple),

@@ -27,6 +27,7 @@ class TilePlan:
         multiple: sides must be a multiple of this many pixels.
         batch: images per call that are known to work well (1 on a CPU).
         scale: output pixels per input pixel (1 but for super-resolution).
+        outer: True if the network answers for the inside of its halo alone; tiles then begin outside the raster.
         exact: True if ``halo`` covers the receptive field, so that tiling changes no output pixel.
     """
 
@@ -38,6 +39,7 @@ class TilePlan:
     batch: int = 1
     scale: int = 1
     exact: bool = False
+    outer: bool = False
 
 
 @dataclass(frozen=True)

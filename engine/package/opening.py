@@ -95,13 +95,17 @@ class ModelPackage:
         return self._elsewhere.get(name) or self.folder.joinpath(*name.split("/"))
 
 
-def open_package(path: Union[str, Path], cache: Optional[Path] = None, limits: Optional[Limits] = None) -> ModelPackage:
+def open_package(
+    path: Union[str, Path], cache: Optional[Path] = None, limits: Optional[Limits] = None, digest: str = ""
+) -> ModelPackage:
     """Open a package.
 
     Args:
         path: a ``.dlpk`` or ``.zip``, an ``.emd`` with its files beside it, or the definition's JSON text.
         cache: folder of unpacked packages; default :func:`..caches.package_cache`.
         limits: bounds on the archive.
+        digest: identity of an archive that was unpacked before and whose copy is to be used as it is; for a worker
+            that runs what was consented to and may not write the cache.
 
     Raises:
         PackageError: the archive is broken, hostile or incomplete; DefinitionError: its definition cannot be used;
@@ -125,7 +129,7 @@ def open_package(path: Union[str, Path], cache: Optional[Path] = None, limits: O
         reason = clip(getattr(error, "strerror", None) or error)
         raise PackageError(f"The package “{clip(path)}” cannot be opened: {reason}.") from error
     if packed:
-        return _open_archive(place, store, limits)
+        return _open_archive(place, store, limits, digest)
     return _open_folder(place, store)
 
 
@@ -151,9 +155,16 @@ def _definition_in(folder: Path) -> Path:
     return found[0]
 
 
-def _open_archive(path: Path, store: PackageStore, limits: Optional[Limits]) -> ModelPackage:
-    known = store.recall(path)
+def _open_archive(path: Path, store: PackageStore, limits: Optional[Limits], digest: str) -> ModelPackage:
+    known = digest or store.recall(path)
     found = store.find(known) if known else None
+    if digest and found is None:
+        raise PackageError(
+            "The unpacked copy of the package has gone from the cache.",
+            stage="opening the package",
+            file=str(path),
+            hint="Start the job again.",
+        )
     if found is not None:
         folder, files = found
         name, warnings = choose_definition([one.name for one in files], path)

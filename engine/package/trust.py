@@ -121,6 +121,7 @@ def open_for_run(
     trust: Sequence[str] = (),
     cache: Optional[Path] = None,
     store: Optional[ConsentStore] = None,
+    digest: str = "",
 ) -> ModelPackage:
     """Open a package in order to use its model; ``code_allowed`` of the answer holds the decision for its loaders.
 
@@ -129,11 +130,12 @@ def open_for_run(
         trust: hashes that the job itself names.
         cache: folder of unpacked packages; default the user's.
         store: the remembered decisions; default the user's.
+        digest: see :func:`.opening.open_package`.
 
     Raises:
         TrustError: the package needs code of its own and nobody has allowed it; else as :func:`.opening.open_package`.
     """
-    package = open_package(path, cache)
+    package = open_package(path, cache, digest=digest)
     require(package, needs_of(package), trust=trust, store=store)
     found = verdict(package, (CODE, TORCHSCRIPT, GRAPH), trust=trust, store=store)
     return replace(package, code_allowed=found.allowed)

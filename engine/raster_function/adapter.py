@@ -56,6 +56,7 @@ class _FunctionModel:
             height=configuration.tile_height + 2 * padding,
             halo=padding,
             fixed=configuration.fixed,
+            outer=True,
         )
         # Where the block of the next call lies; set by whoever knows. Functions may read it from ``props``.
         self.location: Optional[Mapping[str, Any]] = None

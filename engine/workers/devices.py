@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Optional, Tuple
 
+from ..caches import cache_root
 from ..errors import JobError
 from ..session import Placement
 
@@ -76,6 +77,7 @@ class Slot:
         members["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         if self.confinement:
             members[CONFINE] = self.confinement.to_json()
+            members["DEEP_RASTER_CACHE"] = str(cache_root())
             # Libraries that want a home or a temporary folder get the one place where they may write.
             members.update(dict.fromkeys(("HOME", "TMPDIR", "TMP", "TEMP"), self.confinement.writable[0]))
         return members

@@ -38,14 +38,15 @@ def main() -> None:
     if os.name == "nt":
         # On Windows a thread that reads a pipe while numpy is first imported can block both for ever.
         importlib.import_module("numpy")
-    Worker(incoming, outgoing, _confine()).serve()
+    Worker(incoming, outgoing, *_confine()).serve()
 
 
 class Worker:
     """The loop of one worker over its two pipes."""
 
-    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, protection: str = "") -> None:
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, protection: str = "", code_of: str = "") -> None:
         self._protection = protection
+        self._code_of = code_of
         self._incoming = incoming
         self._outgoing = outgoing
         self._write_lock = threading.Lock()
@@ -79,6 +80,7 @@ class Worker:
             device=request["device"],
             threads=request["threads"],
             emit=lambda event: self._emit(number, event),
+            code_of=self._code_of,
             state=self._state,
         )
         try:
@@ -128,13 +130,18 @@ def _end_with_parent() -> None:
         os._exit(0)  # the engine died before the request above was in force
 
 
-def _confine() -> str:
-    """Give up what this worker is not to reach, if its slot says so; return what is in force, as a sentence."""
+def _confine() -> tuple[str, str]:
+    """Give up what this worker is not to reach, if its slot says so.
+
+    Returns:
+        What is in force, as a sentence, and the digest of the package that the worker serves; both empty without
+        confinement.
+    """
     text = os.environ.pop(CONFINE, "")
     if not text:
-        return ""
+        return "", ""
     limits = Confinement.from_json(text)
-    return confine(limits.readable, limits.writable, limits.tcp_ports).sentence
+    return confine(limits.readable, limits.writable, limits.tcp_ports).sentence, limits.owner
 
 
 def _volunteer_for_the_oom_killer() -> None:
