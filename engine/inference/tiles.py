@@ -1,7 +1,8 @@
 """How a grid is cut into tiles, and tiles into groups that are one unit of work: integer arithmetic alone.
 
 The *layout* of tiles depends on the network and the grid only, never on the machine, so that results do not change
-with the number of workers. *Groups* of neighbouring tiles, which share one read, may follow the machine: they change nothing.
+with the number of workers. *Groups* of neighbouring tiles, which share one read, may follow the machine: they change
+nothing.
 Inner windows of the tiles partition the grid. No tile begins left of or above the grid, so that the edges of the grid
 are where a pass over the whole image has them; only functions that answer for the inside of their halo alone get tiles
 that do.
