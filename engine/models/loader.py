@@ -32,6 +32,7 @@ ADAPTERS: dict[tuple[str, str], str] = {
     ("tensorflow", "objectdetectionapi"): "tensorflow_models:load_detector",
     ("tensorflow", "deeplab"): "tensorflow_models:load_deeplab",
     ("keras", "kerasclassifier"): "keras_classifier:load",
+    ("keras", "maskrcnn"): "keras_mask_rcnn:load",
 }
 
 # The adapter of packages that bring their own inference code, whatever their framework.
