@@ -12,7 +12,7 @@ import torch
 from ..errors import ModelError
 from .normalisation import Normalisation
 
-LOG = logging.getLogger("deep_raster.models")
+logger = logging.getLogger(__name__)
 HALF_TOLERANCE = 1e-3
 Result = TypeVar("Result")
 Predict = Callable[[torch.Tensor], Sequence[Result]]
@@ -139,7 +139,7 @@ class Runner:
                 hint="Set a smaller tile_size in the model arguments, or PROCESSOR to CPU.",
             ) from error
         self._limit = size // 2
-        LOG.warning(
+        logger.warning(
             "The memory of the device '%s' does not suffice for %d images at once; going on with %d.",
             self.device,
             size,

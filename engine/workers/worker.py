@@ -22,6 +22,7 @@ from .. import PROTOCOL, __version__
 from ..errors import DeepRasterError
 from ..events import Event, to_dict
 from . import frames
+from .logs import told
 from .devices import CONFINE, Confinement
 from .sandbox import confine
 from .task import TASKS, Task, TaskContext
@@ -84,7 +85,8 @@ class Worker:
             state=self._state,
         )
         try:
-            receipt = self._task(request["task"])(request["payload"], context)
+            with told(context.emit):
+                receipt = self._task(request["task"])(request["payload"], context)
             self._send({"id": number, "receipt": receipt})
         except DeepRasterError as error:
             self._send({"id": number, "error": error.to_dict(), "traceback": traceback.format_exc()})
