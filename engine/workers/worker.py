@@ -22,8 +22,8 @@ from .. import PROTOCOL, __version__
 from ..errors import DeepRasterError
 from ..events import Event, to_dict
 from . import frames
-from .logs import told
 from .devices import CONFINE, Confinement
+from .logs import told
 from .sandbox import confine
 from .task import TASKS, Task, TaskContext
 
