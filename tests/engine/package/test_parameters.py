@@ -25,20 +25,29 @@ def defaults(*given, **more):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [  # name = default, from the published functions
-        (("TensorFlow", "ObjectDetectionAPI", "ObjectDetection"), {"padding": "0", "score_threshold": "0.6", "batch_size": "1"}),
+        (
+            ("TensorFlow", "ObjectDetectionAPI", "ObjectDetection"),
+            {"padding": "0", "score_threshold": "0.6", "batch_size": "1"},
+        ),
         (("Keras", "MaskRCNN", "ObjectDetection"), {"padding": "0", "score_threshold": "0.6", "batch_size": "1"}),
         (("PyTorch", "FastaiSSD", "ObjectDetection"), {"padding": "0", "score_threshold": "0.6", "batch_size": "1"}),
         (("TensorFlow", "DeepLab", "ImageClassification"), {"padding": "0"}),
         (("Keras", "KerasClassifier", "ObjectClassification"), {"batch_size": "4", "resampled_image_size": "64"}),
         (("PyTorch", "FeatureClassifier", "ObjectClassification"), {"batch_size": "4"}),
-        ((LEARN, "_RetinaNet_Inference", "ObjectDetection"), {"padding": "64", "threshold": "0.5", "nms_overlap": "0.1"}),
+        (
+            (LEARN, "_RetinaNet_Inference", "ObjectDetection"),
+            {"padding": "64", "threshold": "0.5", "nms_overlap": "0.1"},
+        ),
         ((LEARN, "_yolov3_inference", "ObjectDetection"), {"padding": "64", "threshold": "0.1", "nms_overlap": "0.1"}),
-        ((LEARN, "_maskrcnn_inferencing", "InstanceDetection"), {"padding": "64", "threshold": "0.9", "return_bboxes": "False"}),
+        (
+            (LEARN, "_maskrcnn_inferencing", "InstanceDetection"),
+            {"padding": "64", "threshold": "0.9", "return_bboxes": "False"},
+        ),
         ((LEARN, "_unet", "ImageClassification"), {"padding": "64", "batch_size": "4", "predict_background": "True"}),
         ((LEARN, "_FeatureClassifier", "ObjectClassification"), {"batch_size": "4", "test_time_augmentation": "False"}),
         ((LEARN, "_cyclegan", "CycleGAN"), {"padding": "64", "batch_size": "4"}),
     ],
-)  # fmt: skip
+)
 def test_published_names_and_defaults(given, expected):
     found = defaults(*given)
     assert {name: found.get(name) for name in expected} == expected
@@ -97,7 +106,12 @@ def test_text_that_is_no_argument(text):
 def test_resolved_as_functions_expect():
     known = tuple(declared(LEARN, "_unet", "ImageClassification").values())
     found = resolve_arguments(known, {"padding": "56.0", "predict_background": "yes", "batch_size": ""})
-    assert found == {"padding": "56", "batch_size": "4", "predict_background": "True", "test_time_augmentation": "False"}
+    assert found == {
+        "padding": "56",
+        "batch_size": "4",
+        "predict_background": "True",
+        "test_time_augmentation": "False",
+    }
 
 
 @pytest.mark.parametrize(

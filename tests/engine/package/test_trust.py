@@ -59,7 +59,9 @@ def test_allowed_by_parameter_for_this_job_only(tmp_path, store):
     assert not allowed(found, store)
 
 
-@pytest.mark.parametrize("text", ["*", "all", "true", "sha256:", "sha256:*", "sha256:" + "0" * 63, "0" * 64, "sha1:" + "0" * 64])
+@pytest.mark.parametrize(
+    "text", ["*", "all", "true", "sha256:", "sha256:*", "sha256:" + "0" * 63, "0" * 64, "sha1:" + "0" * 64]
+)
 def test_no_short_hash_and_no_wildcard(tmp_path, store, text):
     with pytest.raises(JobError, match="full hash"):
         allowed(package(tmp_path), store, trust=(text,))
@@ -129,7 +131,9 @@ def test_store_of_another_user_counts_for_nothing(tmp_path, store):
     assert not allowed(found, store)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"consents": 5, "signature": "x"}', '{"consents": [{}], "signature": ""}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"consents": 5, "signature": "x"}', '{"consents": [{}], "signature": ""}']
+)
 def test_damaged_store_counts_as_empty(store, text):
     store.allow("sha256:" + "1" * 64, "x", (trust.CODE,))
     (store.folder / "consents.json").write_text(text)
@@ -149,7 +153,8 @@ def test_two_processes_lose_no_decision(store, tmp_path):
         "import sys; sys.path.insert(0, sys.argv[1]); import conftest\n"
         "from pathlib import Path\n"
         "from deep_raster.engine.package.consents import ConsentStore\n"
-        "for n in range(15): ConsentStore(Path(sys.argv[2])).allow(f'sha256:{int(sys.argv[3]) * 100 + n:064x}', 'x', ('code',))\n"
+        "store = ConsentStore(Path(sys.argv[2]))\n"
+        "for n in range(15): store.allow(f'sha256:{int(sys.argv[3]) * 100 + n:064x}', 'x', ('code',))\n"
     )
     tests = os.path.join(os.path.dirname(__file__), "..", "..")
     jobs = [subprocess.Popen([sys.executable, "-c", program, tests, str(store.folder), str(n)]) for n in (1, 2)]
