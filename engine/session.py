@@ -15,6 +15,7 @@ from . import events
 
 # type name of the job -> "module of the engine:function"
 RUNNERS: Dict[str, str] = {
+    "ExportTrainingData": "chips.runner:run",
     "TrainModel": "training.runner:run",
     "DetectObjects": "inference.detect:run",
     "ClassifyPixels": "inference.classify_pixels:run",

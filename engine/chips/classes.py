@@ -65,7 +65,7 @@ class ClassRule:
         if not self.field:
             return np.ones(len(features), dtype=np.int64)
         column = features.column(self.field)
-        raw: Sequence[Any] = [] if column is None else column
+        raw: Sequence[Any] = [] if column is None else column.tolist()
         if self.texts is None:
             return np.array([_whole(one) for one in raw], dtype=np.int64)
         return np.array([self.texts.get(_text(one), _NO_CLASS) for one in raw], dtype=np.int64)

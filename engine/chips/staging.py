@@ -6,6 +6,7 @@
         blocks/12/...    chip files of block 12, laid out as they will be in the output
         blocks/12.json   receipt of block 12: it is complete
         publish.json     first number of each root folder; from now on files move into the output
+        numbers.json     final number of each chip
         before/          side files of the output before this export, so that finishing can be repeated
 
 Every file therefore comes under its final name by a rename, and a dead or cancelled export leaves the output as it was.
@@ -89,6 +90,22 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def finished(job: ExportTrainingData) -> Optional[Dict[str, Any]]:
+    """Return the counts of this very export if the output holds it complete, else None."""
+    output = Path(job.output)
+    if (output / NAME).exists():
+        return None
+    for root in (output, output / "A"):
+        try:
+            members = read_json(root / "split.json") or {}
+        except ValueError:
+            continue
+        for one in members.get("exports", ()):
+            if one.get("digest") == digest(job):
+                return dict(one)
+    return None
+
+
 class Staging:
     """The working folder of one export."""
 
@@ -98,6 +115,7 @@ class Staging:
         self.blocks = self.folder / "blocks"
         self.plan_file = self.folder / "plan.json"
         self.publish_file = self.folder / "publish.json"
+        self.numbers_file = self.folder / "numbers.json"
         self.before = self.folder / "before"
 
     def block_file(self, block: int) -> Path:

@@ -94,15 +94,11 @@ def layer_facts(vector: VectorInput, with_bounds: bool = False) -> LayerFacts:
     except _OGR_ERRORS as error:
         raise _cannot(vector, "opened", error) from error
     crs = _layer_crs(vector, found["crs"])
-    bounds = found.get("total_bounds") if with_bounds else None
-    known = bounds is not None and bool(np.isfinite(bounds).all())
-    return LayerFacts(
-        tuple(found["fields"]),
-        str(found["geometry_type"]),
-        crs,
-        int(found["features"]),
-        tuple(float(one) for one in bounds) if known else None,  # type: ignore[arg-type]
-    )
+    bounds: Optional[Bounds] = None
+    if with_bounds and found["total_bounds"] is not None and np.isfinite(found["total_bounds"]).all():
+        xmin, ymin, xmax, ymax = (float(one) for one in found["total_bounds"])
+        bounds = (xmin, ymin, xmax, ymax)
+    return LayerFacts(tuple(found["fields"]), str(found["geometry_type"]), crs, int(found["features"]), bounds)
 
 
 def read_attributes(vector: VectorInput, columns: Sequence[str]) -> Dict[str, npt.NDArray[Any]]:

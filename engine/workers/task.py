@@ -16,6 +16,10 @@ from ..events import Event
 # name -> "module of the engine:function"; modules are imported when the task first runs, so that a worker loads only
 # the framework it needs.
 TASKS: Dict[str, str] = {
+    "plan_export": "chips.plan:plan_export",
+    "export_chips": "chips.cut:export_chips",
+    "publish_chips": "chips.publish:publish_chips",
+    "finish_export": "chips.finish:finish_export",
     "train_model": "training.tasks:train_model",
     "open_model": "inference.opening:open_model",
     "import_weights": "inference.opening:import_weights",

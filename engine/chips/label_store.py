@@ -1,0 +1,178 @@
+"""Labels on their way from a layer to the blocks: read once, in pixels of the grid, one small file per block.
+
+So no worker ever holds more labels than those of its block, whatever the layer's size and whether it has an index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+
+from ..errors import JobError
+from ..jobs import VectorInput
+from ..raster.grid import Grid
+from ..raster.vector import Features, layer_facts, read_features
+from ..raster.window import Window
+from .classes import ClassRule
+from .objects import Objects, no_objects, polygonal
+
+
+@dataclass
+class LabelCounts:
+    """What was met while labels were read; a feature that meets several rows of blocks counts in each."""
+
+    read: int = 0
+    stored: int = 0
+    without_class: int = 0
+    dropped: int = 0
+    repaired: int = 0
+    values: Dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelLayer:
+    """A label layer and how its features become objects.
+
+    Attributes:
+        vector: the layer.
+        rule: how class values are found.
+        buffer_radius: map units around points and lines.
+        points_allowed: whether points and lines may stay as they are.
+    """
+
+    vector: VectorInput
+    rule: ClassRule
+    buffer_radius: float = 0.0
+    points_allowed: bool = False
+
+
+def label_grid(vector: VectorInput, grid: Grid) -> Grid:
+    """Return the grid by which the layer's coordinates become pixels.
+
+    It is the grid itself, but for features drawn on an image without georeference: QGIS shows such an image with y
+    going down to minus its height, while other programs count rows downwards. Labels with only positive y are of the
+    latter kind.
+    """
+    one = grid.transform
+    if grid.crs or one.b or one.d or one.c < 0 or one.f > 0 or one.e > 0:
+        return grid
+    bounds = layer_facts(vector, with_bounds=True).bounds
+    if bounds is None or bounds[3] <= 0 or bounds[1] < 0:
+        return grid
+    return Grid("", Affine(one.a, 0, one.c, 0, -one.e, -one.f), grid.width, grid.height)
+
+
+def store_labels(layer: LabelLayer, grid: Grid, blocks: Sequence[Tuple[int, Window]], folder: Path) -> LabelCounts:
+    """Write the objects of each block to ``folder/<block>.npz``; blocks without objects get no file.
+
+    Args:
+        layer: the labels.
+        grid: processing grid.
+        blocks: number and pixels of each block, row by row; an object goes to every block that it meets.
+        folder: where the files go.
+
+    Raises:
+        JobError: features are points or lines and there is no buffer radius.
+        VectorError: the layer cannot be read.
+    """
+    counts = LabelCounts()
+    folder.mkdir(parents=True, exist_ok=True)
+    own_grid = label_grid(layer.vector, grid)
+    for row in _rows(blocks):
+        around = own_grid.window_bounds(_around([window for _, window in row]))
+        if layer.buffer_radius:
+            radius = layer.buffer_radius
+            around = (around[0] - radius, around[1] - radius, around[2] + radius, around[3] + radius)
+        features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=around)
+        objects = _objects(layer, features, own_grid, counts)
+        _store(objects, row, folder, counts)
+    return counts
+
+
+def _rows(blocks: Sequence[Tuple[int, Window]]) -> List[List[Tuple[int, Window]]]:
+    rows: Dict[int, List[Tuple[int, Window]]] = {}
+    for number, window in blocks:
+        rows.setdefault(window.row, []).append((number, window))
+    return [rows[one] for one in sorted(rows)]
+
+
+def _around(windows: Sequence[Window]) -> Window:
+    col, row = min(one.col for one in windows), min(one.row for one in windows)
+    right, bottom = max(one.right for one in windows), max(one.bottom for one in windows)
+    return Window(col, row, right - col, bottom - row)
+
+
+def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCounts) -> Objects:
+    counts.read += len(features)
+    counts.dropped = max(counts.dropped, features.dropped)
+    counts.repaired += features.repaired
+    values = layer.rule.values(features)
+    counts.without_class += int((values < 0).sum())
+    keep = values >= 0
+    features, values = features.take(keep), values[keep]
+    if not len(features):
+        return no_objects()
+    geometries, areas = _with_area(layer, features)
+    geometries = shapely.transform(geometries, lambda points: np.column_stack(grid.to_pixel(*points.T)))
+    order = np.argsort(features.fids, kind="stable")
+    objects = Objects(geometries, values, areas, features.fids).take(order)
+    return objects.take(~shapely.is_empty(objects.geometries))
+
+
+def _with_area(layer: LabelLayer, features: Features) -> Tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Return geometries that cover an area, with points and lines buffered, and their areas in the layer's units."""
+    geometries, areas = features.geometries.copy(), features.areas.copy()
+    thin = shapely.get_dimensions(geometries) < 2
+    if thin.any() and layer.buffer_radius:
+        geometries[thin] = shapely.buffer(geometries[thin], layer.buffer_radius)
+        areas[thin] = shapely.area(geometries[thin])
+    elif thin.any() and not layer.points_allowed:
+        raise JobError(
+            "The labels hold points or lines, which cover no pixels.",
+            stage="reading the labels",
+            hint="Give a buffer radius in map units, or choose a polygon layer.",
+        )
+    if not layer.points_allowed:
+        geometries = polygonal(geometries)
+    return geometries, areas
+
+
+def _store(objects: Objects, row: Sequence[Tuple[int, Window]], folder: Path, counts: LabelCounts) -> None:
+    if not len(objects):
+        return
+    boxes = np.array([(one.col, one.row, one.right, one.bottom) for _, one in row], dtype=float)
+    tree = shapely.STRtree(objects.geometries)
+    block, which = tree.query(shapely.box(*boxes.T), predicate="intersects")
+    for index, (number, _) in enumerate(row):
+        mine = np.sort(which[block == index])
+        if len(mine):
+            save(folder / f"{number}.npz", objects.take(mine))
+    met = np.unique(which)
+    counts.stored += len(met)
+    for value, number in zip(*np.unique(objects.values[met], return_counts=True)):
+        counts.values[int(value)] = counts.values.get(int(value), 0) + int(number)
+
+
+def save(path: Path, objects: Objects) -> None:
+    """Write objects without pickling: WKB in one run of bytes and its lengths."""
+    wkb = shapely.to_wkb(objects.geometries)
+    lengths = np.array([len(one) for one in wkb], dtype=np.int64)
+    data = np.frombuffer(b"".join(wkb), dtype=np.uint8)
+    np.savez(path, data=data, lengths=lengths, values=objects.values, areas=objects.areas, fids=objects.fids)
+
+
+def load(path: Path) -> Objects:
+    """Read what :func:`save` wrote; no objects if there is no file."""
+    if not path.is_file():
+        return no_objects()
+    with np.load(path, allow_pickle=False) as file:
+        data, lengths = file["data"].tobytes(), file["lengths"]
+        ends = np.cumsum(lengths)
+        wkb = [data[end - length : end] for length, end in zip(lengths.tolist(), ends.tolist())]
+        return Objects(shapely.from_wkb(np.array(wkb, dtype=object)), file["values"], file["areas"], file["fids"])
