@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import IO, Any, Union
 
 import h5py
 import numpy as np
@@ -24,7 +24,7 @@ _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 Layers = dict[str, dict[str, npt.NDArray[np.generic]]]
 
 
-def open_hdf5(source: Union[Path, BinaryIO], name: str) -> h5py.File:
+def open_hdf5(source: Union[Path, IO[bytes]], name: str) -> h5py.File:
     """Open an HDF5 file for reading after a walk through all of it.
 
     Args:

@@ -158,7 +158,7 @@ def _config_class(tree: ast.Module, classes: Mapping[str, ast.ClassDef]) -> Opti
             made_of = node.value.func
             if "config" in names and isinstance(made_of, ast.Name) and made_of.id in classes:
                 return made_of.id
-    return next(reversed(classes), None) if classes else None
+    return next(reversed(list(classes)), None)
 
 
 def _ancestry(name: Optional[str], classes: Mapping[str, ast.ClassDef]) -> list[str]:

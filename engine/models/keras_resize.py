@@ -7,6 +7,7 @@ constant edges and no anti-aliasing), done with one small matrix per axis.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,14 +55,15 @@ def place(images: npt.NDArray[np.generic], placement: Placement) -> npt.NDArray[
     return result
 
 
-def scale_images(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.generic]:
+def scale_images(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[Any]:
     """Scale images (N, rows, columns, bands) bilinearly; outside of an image is 0."""
     rows, columns = images.shape[1:3]
     if (rows, columns) == (height, width):
         return images
     down, across = _weights(rows, height), _weights(columns, width)
-    scaled: npt.NDArray[np.float64] = np.einsum("ij,njkb,lk->nilb", down, images, across, optimize=True)
-    return scaled
+    tall = np.tensordot(down, images.astype(np.float64, copy=False), axes=(1, 1))  # (height, N, columns, bands)
+    wide = np.tensordot(across, tall, axes=(1, 2))  # (width, height, N, bands)
+    return np.asarray(wide.transpose(2, 1, 0, 3), dtype=np.float64)
 
 
 def _weights(size: int, wanted: int) -> npt.NDArray[np.float64]:

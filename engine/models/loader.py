@@ -29,6 +29,7 @@ ADAPTERS: dict[tuple[str, str], str] = {
     ("pytorch", "featureclassifier"): "pytorch_feature_classifier:load",
     (ARCGIS_LEARN, "*"): "arcgis_learn:load",
     ("onnx", "*"): "onnx_network:load",
+    ("torchscript", "*"): "torchscript:load",
     ("tensorflow", "objectdetectionapi"): "tensorflow_models:load_detector",
     ("tensorflow", "deeplab"): "tensorflow_models:load_deeplab",
     ("keras", "kerasclassifier"): "keras_classifier:load",
