@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
@@ -182,12 +182,12 @@ def _outputs(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fcos(trunk: Pyramid, classes: int, levels: Sequence[int], options: Mapping[str, Any]) -> nn.Module:
     anchors = AnchorGenerator(tuple((level,) for level in levels), ((1.0,),) * len(levels))
-    head = FCOSHead(trunk.out_channels, 1, classes, options["head_convs"])
-    # torchvision fixes 32 groups, which few channels cannot be divided into.
-    for branch in (head.classification_head, head.regression_head):
-        for place, layer in enumerate(branch.conv):
-            if isinstance(layer, nn.GroupNorm):
-                branch.conv[place] = backbones.norm_layer("group")(trunk.out_channels)
+    norm, width, convs = backbones.norm_layer("group"), trunk.out_channels, options["head_convs"]
+    # The head's own constructor fixes 32 groups, which few channels cannot be divided into; so its branches are made
+    # here, and put into a head that was made with a number of channels it accepts.
+    head = FCOSHead(32, 1, classes, convs)
+    head.classification_head = FCOSClassificationHead(width, 1, classes, convs, norm_layer=norm)
+    head.regression_head = FCOSRegressionHead(width, 1, convs, norm_layer=norm)
     return FCOS(
         trunk,
         classes,
