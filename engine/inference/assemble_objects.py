@@ -15,7 +15,7 @@ from .. import __version__, jobs
 from ..errors import OutputError
 from ..events import Log, Progress
 from ..package.dlpk import open_package
-from ..package.emd import ModelDefinition
+from ..package.reading import ClassInfo
 from ..raster.features import FeatureWriter, Field
 from ..raster.grid import Grid, parse_crs, same_crs, transform_points
 from ..workers.task import TaskContext
@@ -42,7 +42,7 @@ class Found:
 
     objects: Objects
     outlines: Optional[Array]
-    attributes: List[Dict[str, Any]]
+    attributes: Optional[List[Dict[str, Any]]]
 
 
 def assemble_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -66,7 +66,7 @@ def assemble_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str,
         found = _collect(item, folder, receipts)
         kept.append((item, _final(found, item, job)))
         context.emit(Progress(0.8 * (number + 1) / len(plan.items), "Joining objects at the borders of tiles"))
-    count = _write(job, plan, package.definition, package.digest, settings, kept)
+    count = _write(job, plan, package.digest, settings, kept)
     context.emit(Log("info", f"{count:,} objects were found."))
     return {"OUTPUT": job.output, "COUNT": count}
 
@@ -75,7 +75,7 @@ def _collect(item: Item, folder: WorkFolder, receipts: Dict[int, Dict[str, Any]]
     """Return all objects that the tiles of an item reported, in the order of tiles."""
     parts: List[Objects] = []
     outlines: List[Array] = []
-    attributes: List[Dict[str, Any]] = []
+    attributes: Dict[int, Dict[str, Any]] = {}
     masks = False
     for group in range(item.first, item.first + item.grouping.count):
         receipt = receipts.get(group)
@@ -85,11 +85,13 @@ def _collect(item: Item, folder: WorkFolder, receipts: Dict[int, Dict[str, Any]]
         parts.append(Objects(*(arrays[name] for name in Objects.__dataclass_fields__)))
         masks = masks or bool(arrays["ring_counts"].any())
         outlines.append(_outlines(arrays))
-        attributes += members["attributes"]
+        if members["attributes"]:
+            attributes.update(enumerate(members["attributes"], start=sum(map(len, parts[:-1]))))
     objects = Objects.join(parts)
     order = np.argsort(objects.tiles, kind="stable")
     shapes = np.concatenate(outlines)[order] if masks else None
-    return Found(objects.take(order), shapes, [attributes[i] for i in order])
+    told = [attributes.get(i, {}) for i in order.tolist()] if attributes else None
+    return Found(objects.take(order), shapes, told)
 
 
 def _outlines(arrays: Dict[str, Array]) -> Array:
@@ -107,14 +109,9 @@ def _outlines(arrays: Dict[str, Array]) -> Array:
 def _final(found: Found, item: Item, job: jobs.DetectObjects) -> Found:
     """Return the objects that stay after joining at seams and, if asked for, suppression."""
     objects = found.objects
-    windows = np.empty((len(objects), 4), np.int64)
-    columns = len(item.layout.columns)
-    for tile in np.unique(objects.tiles):
-        window = item.layout.tile(*divmod(int(tile), columns)).window
-        windows[objects.tiles == tile] = (window.col, window.row, window.right, window.bottom)
-    resolved = resolve(objects, windows)
+    resolved = resolve(objects, _windows(item, objects.tiles))
     outlines = None if found.outlines is None else _joined(found, resolved)
-    attributes = [found.attributes[i] for i in resolved.first]
+    attributes = None if found.attributes is None else [found.attributes[i] for i in resolved.first.tolist()]
     if not job.run_nms:
         return Found(resolved.objects, outlines, attributes)
     left = resolved.objects
@@ -124,7 +121,19 @@ def _final(found: Found, item: Item, job: jobs.DetectObjects) -> Found:
         shapes = np.where(shapely.is_missing(outlines), shapely.box(*left.boxes.T), outlines)
         kept = suppress_polygons(shapes, left.scores, left.labels, job.max_overlap)
     kept = np.sort(kept)
-    return Found(left.take(kept), None if outlines is None else outlines[kept], [attributes[int(i)] for i in kept])
+    return Found(
+        left.take(kept),
+        None if outlines is None else outlines[kept],
+        None if attributes is None else [attributes[i] for i in kept.tolist()],
+    )
+
+
+def _windows(item: Item, tiles: Array) -> Array:
+    """Return (n, 4) left, top, right, bottom pixels of the image in which each object was seen."""
+    columns = np.array([(one.start, one.stop) for one in item.layout.columns])
+    rows = np.array([(one.start, one.stop) for one in item.layout.rows])
+    row, column = np.divmod(tiles, len(columns))
+    return np.stack([columns[column, 0], rows[row, 0], columns[column, 1], rows[row, 1]], axis=1)
 
 
 def _joined(found: Found, resolved: Resolved) -> Array:
@@ -140,7 +149,6 @@ def _joined(found: Found, resolved: Resolved) -> Array:
 def _write(
     job: jobs.DetectObjects,
     plan: Plan,
-    definition: ModelDefinition,
     digest: str,
     settings: HostSettings,
     kept: Sequence[Tuple[Item, Found]],
@@ -160,7 +168,7 @@ def _write(
         Path(job.output), fields, "MultiPolygon" if masks else "Polygon", crs, provenance(plan, digest)
     ) as writer:
         for item, found in kept:
-            columns = _columns(job, definition, item, found, extras)
+            columns = _columns(job, plan.classes, item, found, extras)
             writer.add(_shapes(item.grid, found, settings, crs, masks), columns)
         return writer.finish()
 
@@ -179,7 +187,7 @@ def _extra_fields(kept: Sequence[Tuple[Item, Found]], job: jobs.DetectObjects) -
     taken = _RESERVED | {one.lower() for one in (job.class_field, job.confidence_field, _VALUE_FIELD, _ITEM_FIELD)}
     kinds: Dict[str, str] = {}
     for _, found in kept:
-        for values in found.attributes:
+        for values in found.attributes or ():
             for name, value in values.items():
                 if name.lower() in taken or value is None:
                     continue
@@ -195,12 +203,12 @@ def _extra_fields(kept: Sequence[Tuple[Item, Found]], job: jobs.DetectObjects) -
 
 
 def _columns(
-    job: jobs.DetectObjects, definition: ModelDefinition, item: Item, found: Found, extras: Dict[str, Field]
+    job: jobs.DetectObjects, classes: Sequence[ClassInfo], item: Item, found: Found, extras: Dict[str, Field]
 ) -> Dict[str, Array]:
-    labels, classes = found.objects.labels, definition.classes
+    labels = found.objects.labels
     names, values = [one.name for one in classes], [one.value for one in classes]
     known = [0 <= int(one) < len(classes) for one in labels]
-    own = _lower(found.attributes, ("class", "classname"))
+    own = [""] * len(labels) if found.attributes is None else _lower(found.attributes, ("class", "classname"))
     columns: Dict[str, Array] = {
         _VALUE_FIELD: np.array([values[one] if ok else int(one) for one, ok in zip(labels, known)], np.int64),
         job.confidence_field: found.objects.scores.astype(np.float64),
@@ -209,7 +217,8 @@ def _columns(
     texts = [stated or (names[one] if ok else str(int(one))) for one, ok, stated in zip(labels.tolist(), known, own)]
     columns[job.class_field] = np.array(texts, dtype=object)
     for name in extras:
-        columns[name] = np.array([one.get(name) for one in found.attributes] or [], dtype=object)
+        told = found.attributes or [{}] * len(labels)
+        columns[name] = np.array([one.get(name) for one in told] or [], dtype=object)
     return columns
 
 

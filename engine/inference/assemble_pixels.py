@@ -17,7 +17,7 @@ from .. import jobs
 from ..errors import JobError
 from ..events import Progress
 from ..package.dlpk import open_package
-from ..package.emd import ModelDefinition
+from ..package.reading import ClassInfo
 from ..raster.features import BATCH, FeatureWriter, Field
 from ..raster.grid import Grid
 from ..raster.output import output_errors
@@ -70,13 +70,13 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
             if key not in values:
                 continue
             target = _target(str(values[key]), item, separate, ".tif")
-            profile = _profile(name, plan, item, parts, package.definition, provenance(plan, package.digest))
+            profile = _profile(name, plan, item, parts, provenance(plan, package.digest))
             _write_raster(target, profile, parts, name)
         if "POLYGONS" in values:
             source = _target(job.output, item, separate, ".tif")
             target = _target(job.polygons_output, item, separate, ".gpkg")
             write_polygons(
-                source, target, package.definition, settings.simplify, provenance(plan, package.digest), item.grid.crs
+                source, target, plan.classes, settings.simplify, provenance(plan, package.digest), item.grid.crs
             )
         context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))
     return values
@@ -147,15 +147,13 @@ def _scaled(slices: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:
     return slice(rows.start * scale, rows.stop * scale), slice(columns.start * scale, columns.stop * scale)
 
 
-def _profile(
-    name: str, plan: Plan, item: Item, parts: PartReader, definition: ModelDefinition, metadata: Dict[str, str]
-) -> RasterProfile:
+def _profile(name: str, plan: Plan, item: Item, parts: PartReader, metadata: Dict[str, str]) -> RasterProfile:
     grid, scale = item.grid, plan.tiles.scale
     if scale > 1:
         grid = Grid(grid.crs, grid.transform * Affine.scale(1 / scale), grid.width * scale, grid.height * scale)
     if name == "confidence":
         return RasterProfile(grid, 1, "uint8", SCORE_NODATA, (), ("Confidence",), 1 / FULL_SCORE, metadata)
-    categories = _categories(definition, plan.values)
+    categories = _categories(plan.classes, plan.values)
     if name == "probabilities":
         names = tuple(one.name for one in categories)
         return RasterProfile(grid, len(names), "uint8", SCORE_NODATA, (), names, 1 / FULL_SCORE, metadata)
@@ -163,13 +161,13 @@ def _profile(
     if plan.values is not None:
         return RasterProfile(grid, 1, dtype.name, nodata, categories, ("Class",), 1.0, metadata)
     bands = parts.bands("classes") or 1
-    names = tuple(one.name for one in definition.classes) if len(definition.classes) == bands else ()
+    names = tuple(one.name for one in plan.classes) if len(plan.classes) == bands else ()
     return RasterProfile(grid, bands, dtype.name, nodata, (), names, 1.0, metadata)
 
 
-def _categories(definition: ModelDefinition, values: Optional[Sequence[int]]) -> Tuple[Category, ...]:
+def _categories(classes: Sequence[ClassInfo], values: Optional[Sequence[int]]) -> Tuple[Category, ...]:
     """Return a category for each channel, named and coloured as the definition says."""
-    known = {one.value: one for one in definition.classes}
+    known = {one.value: one for one in classes}
     categories = []
     for value in values or ():
         one = known.get(value)
@@ -195,19 +193,19 @@ def _write_raster(target: Path, profile: RasterProfile, parts: PartReader, name:
 
 
 def write_polygons(
-    source: Path, target: Path, definition: ModelDefinition, tolerance: float, metadata: Dict[str, str], crs: str
+    source: Path, target: Path, classes: Sequence[ClassInfo], tolerance: float, metadata: Dict[str, str], crs: str
 ) -> int:
     """Write the regions of a class raster as polygons along pixel edges; nodata has none.
 
     Args:
         source: class raster.
         target: GeoPackage with the fields Class and Classvalue.
-        definition: names the classes.
+        classes: names of the values.
         tolerance: of the simplification, in pixels (0: none).
         metadata: text members that the layer carries.
         crs: WKT of the raster, or empty.
     """
-    names = {one.value: one.name for one in definition.classes}
+    names = {one.value: one.name for one in classes}
     fields = [Field("Class", "text"), Field("Classvalue", "integer")]
     with FeatureWriter(target, fields, "Polygon", crs, metadata) as writer:
         for values, polygons in _regions(source, tolerance):

@@ -10,6 +10,7 @@ from ..errors import JobError
 from ..jobs import RunOptions
 from ..models.base import Detector, ObjectClassifier, PixelClassifier
 from ..package.opening import ModelPackage
+from ..package.reading import ClassInfo
 from ..package.trust import open_for_run
 from ..workers.task import TaskContext
 from .settings import HostSettings, split_arguments
@@ -36,6 +37,22 @@ class Loaded:
     package: ModelPackage
     settings: HostSettings
     model: Any
+
+    @property
+    def bands(self) -> Tuple[Union[int, str], ...]:
+        """Bands that the network wants: 0-based numbers or names; empty for all."""
+        return tuple(getattr(self.model, "bands", None) or self.package.definition.extract_bands)
+
+    @property
+    def classes(self) -> Tuple[ClassInfo, ...]:
+        """Classes of the network, by its own account or by its definition."""
+        return tuple(getattr(self.model, "classes", None) or self.package.definition.classes)
+
+    def tell(self, context: TaskContext) -> None:
+        """Pass on what the network has to say."""
+        take = getattr(self.model, "take_messages", None)
+        for event in take() if take else ():
+            context.emit(event)
 
     def pass_on_messages(self, context: TaskContext) -> None:
         """Send what a package's own function has said since the last time to the job's log."""

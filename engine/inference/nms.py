@@ -1,8 +1,8 @@
 """Non-maximum suppression: of objects that overlap too much, the best stays. Pure arrays, with a spatial index.
 
 The greedy rule is that of the field: objects are visited from the best to the worst, and an object goes if it overlaps
-a *kept* one of its class by more than ``max_overlap`` (intersection over union). Of equals, the larger comes first, then
-the earlier, so that the answer never depends on the order in which a search finds neighbours.
+a *kept* one of its class by more than ``max_overlap`` (intersection over union). Of equals, the larger comes first,
+then the earlier, so that the answer never depends on the order in which a search finds neighbours.
 """
 
 from __future__ import annotations

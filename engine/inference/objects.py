@@ -72,7 +72,7 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
         context.emit(Log(WARNING, f"{dropped} features without geometry get no class."))
     if job.features and not count:
         context.emit(Log(WARNING, "The layer holds no features to classify."))
-    bands = _bands(loaded.package.definition, job.inputs)
+    bands = _bands(loaded, job.inputs)
     plan = {
         "identity": fingerprint([__version__, describe(payload["job"]), loaded.package.digest, sources]),
         "job": payload["job"],
@@ -90,9 +90,9 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     return {"groups": groups, "done": []}
 
 
-def _bands(definition: ModelDefinition, inputs: Sequence[jobs.RasterInput]) -> Optional[Tuple[int, ...]]:
+def _bands(loaded: Loaded, inputs: Sequence[jobs.RasterInput]) -> Optional[Tuple[int, ...]]:
     with RasterSource.open(inputs[:1]) as source:
-        return resolve_bands(definition, source.descriptions)
+        return resolve_bands(loaded.bands, source.descriptions)
 
 
 def _chips(job: jobs.ClassifyObjects) -> Tuple[List[Chips], int, int]:

@@ -9,12 +9,12 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from .. import jobs
 from ..errors import JobError, RasterError
 from ..models.base import TilePlan
-from ..package.emd import ModelDefinition
+from ..package.reading import ClassInfo
 from ..raster.gdal import shown
 from ..raster.grid import Grid
 from .tiles import Grouping, Span, TileGroup, TileLayout
@@ -88,6 +88,7 @@ class Plan:
         values: class values of a pixel classifier's channels; None for values that are not classes.
         items: rasters of the job.
         sources: path of each local file -> its size and time of change.
+        classes: of the network.
     """
 
     identity: str
@@ -99,6 +100,7 @@ class Plan:
     values: Optional[Tuple[int, ...]]
     items: Tuple[Item, ...]
     sources: Dict[str, Any]
+    classes: Tuple[ClassInfo, ...]
 
     @property
     def groups(self) -> int:
@@ -125,6 +127,7 @@ class Plan:
             "values": self.values,
             "items": [one.to_dict() for one in self.items],
             "sources": self.sources,
+            "classes": [dataclasses.astuple(one) for one in self.classes],
         }
 
     @classmethod
@@ -140,6 +143,7 @@ class Plan:
             None if members["values"] is None else tuple(members["values"]),
             tuple(Item.from_dict(one) for one in members["items"]),
             members["sources"],
+            tuple(ClassInfo(value, name, tuple(color) if color else None) for value, name, color in members["classes"]),
         )
 
 
@@ -172,26 +176,26 @@ def check_sources(item: Item, sources: Dict[str, Any]) -> None:
             )
 
 
-def resolve_bands(definition: ModelDefinition, descriptions: Sequence[str]) -> Optional[Tuple[int, ...]]:
+def resolve_bands(wanted: Sequence[Union[int, str]], descriptions: Sequence[str]) -> Optional[Tuple[int, ...]]:
     """Return the 1-based bands that the network wants; None if it does not say.
 
     Args:
-        definition: of the network.
+        wanted: 0-based numbers or names of bands, in the network's order; empty if it does not say.
         descriptions: names of the bands that the input offers.
 
     Raises:
         JobError: the input lacks a band.
     """
-    if not definition.extract_bands:
+    if not wanted:
         return None
     names = {name.strip().lower(): position for position, name in enumerate(descriptions, start=1) if name.strip()}
     bands: List[int] = []
-    for one in definition.extract_bands:
+    for one in wanted:
         band = names.get(one.strip().lower(), 0) if isinstance(one, str) else one + 1
         if not 1 <= band <= len(descriptions):
-            wanted = f"the band “{one}”" if isinstance(one, str) else f"{one + 1} bands"
+            missing = f"the band “{one}”" if isinstance(one, str) else f"{one + 1} bands"
             raise JobError(
-                f"The model needs {wanted}, but the raster offers {len(descriptions)} bands"
+                f"The model needs {missing}, but the raster offers {len(descriptions)} bands"
                 + (f" ({', '.join(filter(None, descriptions))})." if names else "."),
                 stage="reading",
                 hint="Choose a raster with the bands that the model was trained on, or set its band order.",

@@ -20,11 +20,14 @@ from ..workers.task import TaskContext
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load
 from .plan import Item, Plan, item_names, resolve_bands, source_state
+from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
 # Bytes that the pixels of a group may occupy, and the number of groups that keeps many workers busy.
 GROUP_BUDGET = 96 * 2**20
 _GROUPS = 48
+# Halos above this, in pixels, would need tiles so large that being exact does not pay.
+_MOST_HALO = 96
 # Members of a job that change where and how it runs, but not what comes out.
 _PLACE = ("output", "confidence_output", "probabilities_output", "polygons_output")
 _PLACE_OPTIONS = ("processor", "gpu_id", "workers", "cluster", "resume", "trust")
@@ -59,11 +62,11 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
 
 def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], context: TaskContext) -> Plan:
     """Return the plan of a job over tiles."""
-    options, blend = job.options, _blends(name, loaded)
-    tiles = _tile_plan(loaded.model.plan, blend)
-    sets = _item_inputs(name, job)
-    first_inputs = [*sets[0][1], *sets[0][2]]
+    options, sets = job.options, _item_inputs(name, job)
     bands = _bands(loaded, sets[0][1], sets[0][2])
+    tiles = _measured(name, loaded, sets[0][1], sets[0][2], bands, options)
+    blend = name in ("classifypixels", "detectchange") and _blends(tiles, loaded)
+    tiles = _blended(tiles) if blend else tiles
     values = getattr(loaded.model, "values", None)
     items: List[Item] = []
     first = 0
@@ -78,22 +81,26 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         item = _cut(item_name, inputs, second, grid, tiles, blend, values, first)
         items.append(item)
         first += item.grouping.count
+    if options.mask and not any(len(MaskArea.read(options.mask, one.grid)) for one in items):
+        raise JobError(
+            "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
+        )
     _check_cell_size(items[0].grid, options.cell_size, loaded, context)
     sources = source_state([one for item in items for one in (*item.inputs, *item.second)])
     if options.mask:
         sources.update(source_state([jobs.RasterInput(options.mask.path)]))
     identity = fingerprint([__version__, describe(members), loaded.package.digest, sources, dataclasses.asdict(tiles)])
-    smooth = len(first_inputs) > 0 and loaded.package.definition.get("ResamplingMethod", "") != "nearest"
     return Plan(
         identity,
         members,
         tiles,
         bands,
-        "bilinear" if smooth and options.cell_size > 0 else "nearest",
+        "bilinear" if options.cell_size > 0 else "nearest",
         blend,
         None if values is None else tuple(int(one) for one in values),
         tuple(items),
         sources,
+        loaded.classes,
     )
 
 
@@ -165,25 +172,42 @@ def _bands(
     if second:
         with RasterSource.open(second[:1]) as source:
             descriptions += source.descriptions
-    definition = loaded.package.definition
-    # A package's own function may ask for other bands than its definition, depending on its arguments.
-    asked = getattr(loaded.model, "bands", None)
-    if asked is not None:
-        definition = dataclasses.replace(definition, extract_bands=tuple(asked))
-    return resolve_bands(definition, descriptions)
+    return resolve_bands(loaded.bands, descriptions)
 
 
-def _blends(name: str, loaded: Loaded) -> bool:
-    """Return whether tiles are blended: on request, or when a pixel network of unknown reach has no padding at all."""
-    if name not in ("classifypixels", "detectchange"):
-        return False
+def _measured(
+    name: str,
+    loaded: Loaded,
+    inputs: Sequence[jobs.RasterInput],
+    second: Sequence[jobs.RasterInput],
+    bands: Optional[Tuple[int, ...]],
+    options: jobs.RunOptions,
+) -> TilePlan:
+    """Return the network's plan, with a measured halo where it takes any size and nobody has stated a padding."""
     plan: TilePlan = loaded.model.plan
-    return not plan.exact and not plan.outer and (loaded.settings.blend or plan.halo == 0)
-
-
-def _tile_plan(plan: TilePlan, blend: bool) -> TilePlan:
-    if not blend:
+    definition = loaded.package.definition
+    stated = "padding" in options.arguments or definition.model_padding is not None
+    if name not in ("classifypixels", "detectchange") or plan.fixed or plan.exact or plan.outer or stated:
         return plan
+    if plan.scale != 1 or loaded.settings.blend:
+        return plan
+    with RasterSource.open(inputs[:1]) as source:
+        count, dtype = source.count, source.dtype
+    if second:
+        with RasterSource.open(second[:1]) as source:
+            count += source.count
+    count = len(bands) if bands is not None else count
+    high = 255.0 if dtype.kind not in "iu" else float(min(np.iinfo(dtype).max, 10_000))
+    halo = receptive_field_halo(loaded.model.scores, count, dtype, plan.multiple, _MOST_HALO, high)
+    return plan if halo is None else dataclasses.replace(plan, halo=halo, exact=True)
+
+
+def _blends(plan: TilePlan, loaded: Loaded) -> bool:
+    """Return whether tiles are blended: on request, or when a network of unknown reach has no padding at all."""
+    return not plan.exact and not plan.outer and plan.scale == 1 and (loaded.settings.blend or plan.halo == 0)
+
+
+def _blended(plan: TilePlan) -> TilePlan:
     overlap = max(plan.halo, min(plan.width, plan.height) // 8 // plan.multiple * plan.multiple)
     return dataclasses.replace(plan, halo=overlap)
 

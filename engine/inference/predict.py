@@ -67,9 +67,11 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
         The receipt: ``group``, ``counts``, and ``file``, ``sha256``, ``bytes`` of the part unless there was nothing.
     """
     work = _prepare(Path(payload["work"]), int(payload["group"]), context)
+    work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
     arrays, members = predict_objects(work) if objects else predict_pixels(work)
     work.loaded.pass_on_messages(context)
+    work.loaded.tell(context)
     receipt: Dict[str, Any] = {"group": int(payload["group"]), "counts": vars(work.counts)}
     if arrays:
         parts = WorkFolder(Path(payload["work"])).parts
@@ -126,6 +128,7 @@ def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     if not parts:
         return {}, {}
     attributes = [values for one in parts for values in one.pop("attributes")]
+    attributes = attributes if any(attributes) else []
     names = parts[0].keys()
     return {name: np.concatenate([one[name] for one in parts]) for name in names}, {"attributes": attributes}
 
@@ -304,15 +307,28 @@ def _batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:
     waiting: List[Tuple[Tile, Array, Array]] = []
     for tile, pixels, valid in _tiles(work):
         if waiting and (len(waiting) == size or waiting[0][1].shape != pixels.shape):
+            _locate(work, [one[0] for one in waiting])
             yield _stacked(waiting)
             waiting = []
         waiting.append((tile, pixels, valid))
     if waiting:
+        _locate(work, [one[0] for one in waiting])
         yield _stacked(waiting)
 
 
 def _stacked(waiting: List[Tuple[Tile, Array, Array]]) -> Tuple[List[Tile], Array, Array]:
     return [one[0] for one in waiting], np.stack([one[1] for one in waiting]), np.stack([one[2] for one in waiting])
+
+
+def _locate(work: Work, tiles: List[Tile]) -> None:
+    """Tell a network that asks for it where the block of its next call lies (package code may use the place)."""
+    if len(tiles) == 1 and hasattr(work.loaded.model, "location"):
+        grid = work.item.grid
+        work.loaded.model.location = {
+            "extent": grid.window_bounds(tiles[0].window.expanded(-work.plan.tiles.halo)),
+            "spatialReference": grid.crs or 0,
+            "cellSize": grid.cell_size,
+        }
 
 
 def _tiles(work: Work) -> Iterator[Tuple[Tile, Array, Array]]:

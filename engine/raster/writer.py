@@ -1,7 +1,7 @@
 """Writing rasters: Cloud-Optimised GeoTIFFs with colours, category names, nodata and overviews, complete or not at all.
 
-Blocks are collected in a plain tiled GeoTIFF beside the target; the final copy puts overviews and data in the order that
-readers over a network want, is opened again and compared with what was written, and only then gets its name.
+Blocks are collected in a plain tiled GeoTIFF beside the target; the final copy puts overviews and data in the order
+that readers over a network want, is opened again and compared with what was written, and only then gets its name.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def colour_table(categories: Sequence[Category], nodata: Optional[float]) -> Dic
 def default_colour(position: int) -> Tuple[int, int, int]:
     """Return a colour that differs from its neighbours', by steps of the golden angle around the colour wheel."""
     hue = position * 0.6180339887 % 1.0 * 6
-    rise = int(round((hue % 1.0) * 160)) + 60
+    rise = round((hue % 1.0) * 160) + 60
     fall = 280 - rise
     wheel = ((220, rise, 60), (fall, 220, 60), (60, 220, rise), (60, fall, 220), (rise, 60, 220), (220, 60, fall))
     return wheel[int(hue)]
