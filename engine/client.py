@@ -192,14 +192,14 @@ class Engine:
         return " Its last words: " + "\n".join(self._errors) if self._errors else ""
 
     def _read_lines(self, stream: IO[str]) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), stream:
             for line in stream:
                 self._lines.put(line)
         self._lines.put(None)
 
     def _read_errors(self, stream: IO[str]) -> None:
         """Keep the last lines; an undrained pipe would block the engine."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), stream:
             for line in stream:
                 self._errors.append(line.rstrip())
 
