@@ -134,6 +134,7 @@ def _write_boxes(path: Path, boxes: np.ndarray, transform: Affine) -> None:
         crs=CRS,
         driver="GPKG",
         layer=path.stem,
+        dataset_options={"VERSION": "1.2"},  # what QGIS 3.22 reads without a warning
     )
 
 

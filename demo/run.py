@@ -159,7 +159,9 @@ class Demo:
             OUTPUT=OUTPUT / f"accuracy_{scene}.gpkg",
             REPORT=OUTPUT / f"accuracy_{scene}.html",
         )
-        self.accuracy[scene] = {name: float(found[name]) for name in ("AP", "PRECISION", "RECALL", "F1", "MAP")}
+        self.accuracy[scene] = {
+            name: float(found.get(name) or "nan") for name in ("AP", "PRECISION", "RECALL", "F1", "MAP")
+        }
         if not self.accuracy[scene]["AP"] >= WANTED[scene]:
             self.problems.append(f"AP in {where} is {self.accuracy[scene]['AP']:.3f}, less than {WANTED[scene]}")
 

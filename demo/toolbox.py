@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Dict, List
 
 RULE = "-" * 16
-_PROGRESS = re.compile(r"(\d+)\.\.\.")
+_PROGRESS = re.compile(r"(\d{1,3})\.\.\.")
+# Progress is written without a line's end, so the next text follows it directly: "...20...30Comparing".
+_BEFORE_TEXT = re.compile(r"^(?:\d{1,3}\.{3}|\d{1,3}\.{1,2}(?=[A-Za-z])|\.+)*(?:\d{1,3}(?=[A-Za-z“‘]))?")
 # The wrapper of some distributions hands QGIS an option that it does not know; the program beside it works.
 PROGRAMS = ("/usr/bin/qgis_process.bin", "/usr/bin/qgis_process", "qgis_process")
 
@@ -96,7 +98,7 @@ def _follow(descriptor: int, lines: List[str]) -> None:
         *whole, pending = pending.split("\n")
         for line in whole:
             lines.append(line)
-            text = _PROGRESS.sub("", line).strip()
+            text = _BEFORE_TEXT.sub("", line).strip()
             if text == "Inputs":
                 heading = True
             elif heading and line == "":  # two blocks open the output: parameters, then what happens

@@ -121,6 +121,8 @@ class FeatureWriter:
                 crs=self._crs or None,
                 append=self._made,
                 promote_to_multi=False,
+                # The GDAL of older QGIS releases warns of every newer version.
+                dataset_options={} if self._made else {"VERSION": "1.2"},
                 layer_options={} if self._made else {"SPATIAL_INDEX": "YES"},
                 layer_metadata=None if self._made else (self._metadata or None),
             )
