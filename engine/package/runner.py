@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, Dict, Sequence
@@ -133,5 +134,6 @@ def _write_text(path: Path, text: str) -> None:
         part.write_text(text, "utf-8")
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise OutputError(f"The card cannot be written: {error.strerror or error}.", file=str(path)) from error

@@ -249,14 +249,16 @@ def test_json_text_without_a_place_is_refused(cache, tmp_path):
 # --- memory ------------------------------------------------------------------------------------------------------
 
 MEASURE = """
-import resource, sys, threading, time
+import re, sys
 sys.path.insert(0, sys.argv[1]); import conftest
 from pathlib import Path
 from deep_raster.engine.package.dlpk import open_package
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def memory(key):
+    return int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+idle = memory("VmRSS")
 package = open_package(sys.argv[2], Path(sys.argv[3]))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after - before, package.file("net.pth").stat().st_size)
+print(memory("VmHWM") - idle, package.file("net.pth").stat().st_size)
 """
 
 
