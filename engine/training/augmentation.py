@@ -171,7 +171,7 @@ def crop(whole: Sample, row: int, column: int, rows: int, columns: Optional[int]
     """Return a window, which may reach beyond the image; objects are cut at its edges or left out."""
     columns = rows if columns is None else columns
     top, left = max(row, 0), max(column, 0)
-    bottom, right = min(row + rows, whole.size[0]), min(column + columns, whole.size[1])
+    bottom, right = max(top, min(row + rows, whole.size[0])), max(left, min(column + columns, whole.size[1]))
     into = (slice(top - row, bottom - row), slice(left - column, right - column))
     source = (slice(top, bottom), slice(left, right))
 

@@ -54,6 +54,9 @@ def split(members: Sequence[Member], validation: float, seed: int) -> tuple[list
     groups: dict[str, list[Member]] = {}
     for key, member in _blocks(usable):
         groups.setdefault(key, []).append(member)
+    if len(groups) == 1:
+        # All chips lie on top of each other (turned copies of one place, or no map): single chips are the last resort.
+        groups = {f"{number:09d}": [member] for number, member in enumerate(usable)}
     names = sorted(groups)
     np.random.default_rng([seed, 1]).shuffle(names)
     wanted = max(1, round(validation * len(usable)))

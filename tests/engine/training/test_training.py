@@ -170,7 +170,7 @@ def test_objects_are_classified(tmp_path, train):
         output=str(tmp_path / "out"),
         model_type="FEATURE_CLASSIFIER",
         backbone="resnet10t",
-        epochs=3,
+        epochs=2,
         batch_size=4,
         validation=0.3,
         augmentation="NONE",
