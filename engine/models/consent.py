@@ -14,11 +14,11 @@ def require_consent(package: ModelPackage, need: str) -> None:
     """Go on only if the package may do what it needs.
 
     Args:
-        package: an opened package; ``allowed`` says what the job itself allows.
+        package: an opened package; ``code_allowed`` says whether the job itself allows it.
         need: "code", "torchscript" or "graph" of :mod:`..package.trust`.
 
     Raises:
         TrustError: nobody has allowed it; the sentence holds the package's hash and how to allow it.
     """
-    if need not in package.allowed:
+    if not package.code_allowed:
         trust.require(package, (need,))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DefinitionError, ModelError
+from ..package.parameters import declared_parameters
 from .base import TilePlan
 from .normalisation import Normalisation
 from .roles import DETECTION_KINDS, IMAGE_SCORES, NetworkRoles
@@ -194,13 +195,23 @@ def plan_tiles(
             stage="loading the model",
             hint="Choose a padding of less than half the tile size.",
         )
-    batch = integer_argument(arguments, "batch_size") or definition.batch_size
-    if not batch:
-        batch = 1 if device == "cpu" else _GPU_BATCH
+    batch = _batch(definition, arguments, device)
     if roles.input.batched and shape and shape[0]:
         batch = shape[0]
     scale = 1 if roles.output.kind in DETECTION_KINDS else roles.output.scale
     return TilePlan(sides[1], sides[0], int(halo), fixed, multiple, int(batch), scale)
+
+
+def _batch(definition: ModelDefinition, arguments: Mapping[str, str], device: str) -> int:
+    """Return the images per call: what somebody chose, else what suits the device.
+
+    One thread gains nothing from more images at once, and memory grows with them.
+    """
+    usual = {one.name: one.default for one in declared_parameters(definition)}.get("batch_size")
+    asked = integer_argument(arguments, "batch_size")
+    if asked and str(asked) != usual:
+        return asked
+    return definition.batch_size or (1 if device == "cpu" else _GPU_BATCH)
 
 
 def integer_argument(arguments: Mapping[str, str], name: str) -> Optional[int]:

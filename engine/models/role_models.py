@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DefinitionError, ModelError
+from .arguments import Arguments
 from .base import Detections, TilePlan
 from .boxes import Candidates, activate, decode
 from .masks import Rings, bilinear_weights, mask_rings, prototype_rings
@@ -61,6 +62,7 @@ class RoleDetector:
         asked = number_argument(arguments, "threshold", "score_threshold")
         stated = self._role.threshold if definition.threshold is None else definition.threshold
         self._threshold = asked if asked is not None else 0.5 if stated is None else float(stated)
+        self._boxes_only = Arguments(arguments).flag("return_bboxes", False)
         overlap = number_argument(arguments, "nms_overlap")
         self._overlap = self._role.overlap if overlap is None else overlap
 
@@ -87,6 +89,8 @@ class RoleDetector:
     ) -> Detections:
         """Add polygons to the boxes of one image; objects whose mask is empty are no objects."""
         rings: List[Optional[Rings]]
+        if self._boxes_only:
+            return Detections(found.boxes, found.scores, found.labels)
         if "Prototypes" in outputs:
             coefficients = self._coefficients(outputs["Main"][index])[found.rows]
             prototypes = outputs["Prototypes"][index].astype(np.float32, copy=False)

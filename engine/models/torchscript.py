@@ -124,7 +124,7 @@ class TorchScriptNetwork:
         return [found[name].detach().cpu().numpy() for name in wanted]
 
     def _call(self, feeds: Mapping[str, Array]) -> Any:
-        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[info.name])).to(self._device) for info in self.inputs]
+        tensors: list[Any] = [torch.from_numpy(feeds[info.name]).to(self._device) for info in self.inputs]
         if self._takes_list:
             tensors[0] = [tensors[0]] if tensors[0].ndim == 3 else list(tensors[0])
         try:

@@ -39,7 +39,6 @@ class ModelPackage:
         files: all files, named as seen from ``folder``.
         warnings: what is unusual, as sentences.
         code: Python files that may run when the model is used; empty if it needs none of its own.
-        allowed: what :mod:`.trust` has allowed this package to do in this job ("code", "torchscript", "graph").
     """
 
     path: Path
@@ -51,7 +50,6 @@ class ModelPackage:
     code: Tuple[str, ...] = ()
     code_allowed: bool = field(default=False, compare=False)
     _elsewhere: Mapping[str, Path] = field(default_factory=dict, repr=False)
-    allowed: Tuple[str, ...] = ()
 
     @property
     def has_code(self) -> bool:
@@ -269,11 +267,18 @@ def _package(
 
 
 def _open_folder(path: Path, store: PackageStore) -> ModelPackage:
-    """Open a definition on disk; its package is what lies beside and below it."""
+    """Open a definition on disk.
+
+    Its package is what it names, so that a result written into the same folder does not make it another package; code
+    of its own could open anything, so with code it is all that lies beside and below.
+    """
     definition = _read(path, path)
     paths, warnings = _walk(path)
     elsewhere = _absolute_files(definition, paths)
     listing = Listing([*paths, *elsewhere])
+    if not runs_code(definition, listing):
+        named = {path.name, *named_files(definition, Listing(list(paths)))}
+        paths = {name: one for name, one in paths.items() if name in named}
     if len(paths) > MAX_FOLDER_FILES or sum(one.stat().st_size for one in paths.values()) > Limits().total:
         if runs_code(definition, listing):
             raise PackageError(

@@ -257,6 +257,8 @@ def test_yolo_segmentation_masks(tmp_path):
     masks = (large & inside).numpy()
     keep = masks.any((1, 2))
     assert_same(found, boxes[keep], scores[keep], labels[keep])
+    boxes_only = load(tmp_path, members, {"threshold": "0.5", "nms_overlap": "0.5", "return_bboxes": "True"})
+    assert boxes_only.detect(batch, files.everywhere(batch))[0].rings is None
     from skimage.measure import label as connected
 
     for ring, mask in zip(found.rings, masks[keep]):

@@ -251,7 +251,7 @@ def test_a_graph_that_writes_files_is_refused_until_it_is_allowed(tmp_path):
         tensorflow_models.load_deeplab(package, "cpu", 1, {})
     assert package.digest in str(caught.value)
     assert not (tmp_path / "canary").exists()
-    allowed = dataclasses.replace(package, allowed=("graph",))
+    allowed = dataclasses.replace(package, code_allowed=True)
     assert tensorflow_models.load_deeplab(allowed, "cpu", 1, {}).values == (0, 1, 2, 3)
 
 

@@ -41,8 +41,8 @@ def segmentation():
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)).eval()
 
 
-def load(folder, arguments=None, allowed=("torchscript",), **changes):
-    package = dataclasses.replace(files.package(folder, MEMBERS, **changes), allowed=allowed)
+def load(folder, arguments=None, allowed=True, **changes):
+    package = dataclasses.replace(files.package(folder, MEMBERS, **changes), code_allowed=allowed)
     return torchscript.load(package, "cpu", 1, arguments or {})
 
 
@@ -118,7 +118,7 @@ def test_consent_is_needed_before_the_file_is_loaded(tmp_path, monkeypatch):
     torch.jit.script(segmentation()).save(tmp_path / "net.pt")
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("loaded without consent"))
     with pytest.raises(TrustError, match="sha256:"):
-        load(tmp_path, allowed=())
+        load(tmp_path, allowed=False)
 
 
 def test_files_of_torch_export_are_refused(tmp_path):
