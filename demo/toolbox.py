@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 RULE = "-" * 16
-_PROGRESS = re.compile(r"(\d{1,3})\.\.\.")
-# Progress is written without a line's end, so the next text follows it directly: "...20...30Comparing".
-_BEFORE_TEXT = re.compile(r"^(?:\d{1,3}\.{3}|\d{1,3}\.{1,2}(?=[A-Za-z])|\.+)*(?:\d{1,3}(?=[A-Za-z“‘]))?")
 # The wrapper of some distributions hands QGIS an option that it does not know; the program beside it works.
 PROGRAMS = ("/usr/bin/qgis_process.bin", "/usr/bin/qgis_process", "qgis_process")
 
@@ -92,29 +88,54 @@ class Toolbox:
 def _follow(descriptor: int, lines: List[str]) -> None:
     """Collect what the tool says and show it as it comes; its progress at most every few seconds."""
     pending, told, heading = "", time.monotonic(), True
+    progress = _Progress()
     while True:
         chunk = os.read(descriptor, 65536)
         pending += chunk.decode("utf-8", "replace")
         *whole, pending = pending.split("\n")
         for line in whole:
             lines.append(line)
-            text = _BEFORE_TEXT.sub("", line).strip()
-            if text == "Inputs":
+            text = progress.take(line).strip()
+            if text in ("Inputs", "Results"):
                 heading = True
             elif heading and line == "":  # two blocks open the output: parameters, then what happens
                 heading = not _inputs_over(lines)
-            elif text == "Results":
-                heading = True
             elif text and not heading and text != RULE:
                 print(f"      {text}", flush=True)
-        shares = _PROGRESS.findall(pending)
-        if shares and time.monotonic() - told > 5:
+                told = time.monotonic()
+        if time.monotonic() - told > 5 and progress.peek(pending):
             told = time.monotonic()
-            print(f"      {shares[-1]} %", flush=True)
+            print(f"      {progress.peek(pending)} %", flush=True)
         if not chunk:
             if pending:
                 lines.append(pending)
             return
+
+
+class _Progress:
+    """Takes the progress out of lines: dots and tens without an end of line, so text follows: ``..20..30Writing``."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self, line: str) -> str:
+        """Return the line without the progress that it begins with."""
+        rest, self._next = self._split(line)
+        return rest
+
+    def peek(self, line: str) -> int:
+        """Return the percentage that has been reached with this unfinished line."""
+        return max(0, self._split(line)[1] - 10)
+
+    def _split(self, line: str) -> Tuple[str, int]:
+        following = self._next
+        while line.startswith((".", str(following))):
+            if line.startswith("."):
+                line = line[1:]
+            else:
+                line = line[len(str(following)) :]
+                following += 10
+        return line, following
 
 
 def _inputs_over(lines: List[str]) -> bool:
