@@ -19,7 +19,7 @@ from .archive import Archive, Limits
 from .emd import ModelDefinition, read_definition
 from .lenient import clip
 from .names import name_fault
-from .references import Listing, check_references, is_absolute, path_fault, runs_code
+from .references import Listing, check_references, is_absolute, named_files, path_fault, runs_code
 from .store import PackageFile, PackageStore, digest_of, hash_file
 
 MAX_FOLDER_FILES = 4_096

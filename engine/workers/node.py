@@ -2,11 +2,13 @@
 
 Dask calls :func:`run_task` by name with plain JSON, so the engine and the nodes need the same version of this package
 but not the same Python to the patch level. The child process keeps loaded networks from task to task, and its leases,
-replacements and confinement are those of the local pool. Preload this file on the scheduler and on every node, so
-that the package is found::
+replacements and confinement are those of the local pool. The folder that holds ``deep_raster`` must be on the path of
+the scheduler and of every node (QGIS's plugin folder, or a copy of it)::
 
-    dask scheduler --preload .../engine/workers/node.py
-    dask worker tls://scheduler:8786 --nworkers 1 --nthreads 1 --resources GPU=1 --preload .../engine/workers/node.py
+    export PYTHONPATH=~/.local/share/QGIS/QGIS3/profiles/default/python/plugins
+    dask scheduler --preload deep_raster.engine.workers.node
+    dask worker tls://scheduler:8786 --nworkers 1 --nthreads 1 --resources GPU=1 \\
+        --preload deep_raster.engine.workers.node
 """
 
 from __future__ import annotations
@@ -15,12 +17,6 @@ import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
-
-if not __package__:  # preloaded by its path: make the package importable, then be its module
-    import runpy
-
-    runpy.run_path(str(Path(__file__).resolve().parents[1] / "launch.py"), run_name="launch")["register"]()
-    __package__ = "deep_raster.engine.workers"
 
 from .. import __version__
 from ..errors import DeepRasterError

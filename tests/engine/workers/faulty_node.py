@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import conftest  # noqa: F401 - registers the package
 from deep_raster.engine.workers import node
 from deep_raster.engine.workers.pool import WorkerPool
 

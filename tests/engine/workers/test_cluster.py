@@ -19,17 +19,21 @@ from deep_raster.engine.session import Placement
 pytest.importorskip("distributed")
 from deep_raster.engine.workers.cluster import ClusterPool
 
-PRELOAD = Path(__file__).with_name("faulty_node.py")
-NODE = Path(__file__).resolve().parents[3] / "engine" / "workers" / "node.py"
+ROOT = Path(__file__).resolve().parents[3]
+NODE = "deep_raster.engine.workers.node"
 NODES = 3
 
 
 class Cluster:
     """A scheduler and its workers as processes."""
 
-    def __init__(self, folder, tls=None):
+    def __init__(self, folder, tls=None, preload="faulty_node"):
         self.folder = folder
+        # Where nodes find the package under its name: what an installed plugin's folder has anyway.
+        (folder / "python").mkdir()
+        (folder / "python" / "deep_raster").symlink_to(ROOT)
         environment = {**os.environ, "DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "2s", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(folder / "python"), str(Path(__file__).parent)])
         options = []
         if tls:
             ca, cert, key = tls
@@ -39,12 +43,12 @@ class Cluster:
         dask = [sys.executable, "-m", "dask"]
         scheduler = [*dask, "scheduler", "--protocol", protocol, "--host", "127.0.0.1", "--port", "0"]
         scheduler += ["--no-dashboard", "--scheduler-file", str(address_file), *options]
-        scheduler += ["--preload", str(NODE)]
+        scheduler += ["--preload", NODE]
         self.processes = [self._start(scheduler, environment, "scheduler")]
         self._wait(address_file.exists)
         self.address = json.loads(address_file.read_text())["address"]
         worker = [*dask, "worker", self.address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
-        worker += ["--protocol", protocol, "--host", "127.0.0.1", "--preload", str(PRELOAD), "--no-nanny"]
+        worker += ["--protocol", protocol, "--host", "127.0.0.1", "--preload", preload, "--no-nanny"]
         worker += ["--local-directory", str(folder), *options]
         for n in range(NODES):
             self.processes.append(self._start(worker, environment, f"node{n}"))
@@ -100,7 +104,7 @@ def run(pool, payloads, scratch, task="fault", check=lambda: None):
 
 
 def test_all_nodes_take_part_and_every_task_is_done(pool, tmp_path):
-    pool.check(tmp_path, [str(PRELOAD)])
+    pool.check(tmp_path, [__file__])
     receipts, lost, _ = run(pool, [{"n": n, "seconds": 0.05} for n in range(30)], tmp_path, task="square")
     assert lost == []
     assert sorted(receipts) == list(range(30))
