@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, Tuple
 
-from qgis.core import QgsApplication, QgsProcessingException, QgsProcessingFeedback
+from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsProcessingException, QgsProcessingFeedback
 
 from ..engine import events, jobs
 from ..engine.client import run_job
 from ..engine.errors import DeepRasterError, JobCancelled
 from . import environments, settings
 from .text import tr
+
+DEBUG = "DEEP_RASTER_DEBUG"  # set: details for developers appear among the messages of a run
 
 
 def in_desktop() -> bool:
@@ -62,9 +65,16 @@ class Narrator:
         elif event.level == events.ERROR:
             self._feedback.reportError(event.text)
         elif event.level == events.DEBUG:
-            self._feedback.pushDebugInfo(event.text)
+            self._keep(event.text)
         else:
             self._feedback.pushInfo(event.text)
+
+    def _keep(self, text: str) -> None:
+        """Put what helps developers only (tracebacks) where it does not drown the sentence for the user."""
+        if os.environ.get(DEBUG):
+            self._feedback.pushDebugInfo(text)
+        elif in_desktop():
+            QgsMessageLog.logMessage(text, "Deep Raster", Qgis.MessageLevel.Info)
 
 
 def run(job: jobs.Job, feedback: QgsProcessingFeedback) -> Dict[str, Any]:

@@ -17,13 +17,15 @@ from ..algorithms import open_algorithm
 from .consent import Answer, ask
 from .tasks import OpenedPackage, open_later
 
+CARD = "DeepRasterCardDialog"
+
 
 class CardDialog(QDialog):
     """Shows what is inside a package; nothing of it runs."""
 
     def __init__(self, opened: OpenedPackage, iface: QgisInterface, parent: Optional[QWidget] = None) -> None:
         super().__init__(parent)
-        self.setObjectName("DeepRasterCardDialog")
+        self.setObjectName(CARD)
         self.setWindowTitle(tr("{} – model package").format(opened.package.path.name))
         self.setWindowIcon(QIcon(str(ICONS / "packages.svg")))
         self.resize(680, 720)

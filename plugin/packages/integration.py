@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
+from qgis.PyQt.QtWidgets import QDialog
 
 from ...processing_provider.base import dialog_factories
 from .browser import ModelDropHandler, ModelItemProvider
+from .card import CARD
 from .run_dialog import make_dialog
 
 ASKING = ("detectobjects", "classifypixels", "classifyobjects", "detectchange")
@@ -25,7 +27,10 @@ class PackageIntegration:
             dialog_factories[name] = make_dialog
 
     def unload(self) -> None:
-        """Take everything away."""
+        """Take everything away, cards that are still open included."""
+        for card in self._iface.mainWindow().findChildren(QDialog, CARD):
+            card.close()
+            card.deleteLater()
         for name in ASKING:
             dialog_factories.pop(name, None)
         self._iface.unregisterCustomDropHandler(self._drops)

@@ -15,8 +15,8 @@ from qgis.PyQt.QtWidgets import QComboBox, QLabel, QLineEdit, QStackedWidget, QV
 
 from ...engine.errors import DeepRasterError
 from ...engine.package.emd import ModelDefinition
-from ...engine.package.parameters import declared_parameters, parse_arguments
-from ...engine.package.peek import peek_definition
+from ...engine.package.parameters import parse_arguments
+from ...engine.package.peek import peek_definition, peek_parameters
 from ...processing_provider.text import tr
 from .argument_table import ArgumentTable
 
@@ -57,7 +57,7 @@ class ArgumentsPanel(QWidget):
         kept = self.values()
         self._model = model
         definition = self._definition(model)
-        parameters = declared_parameters(definition) if definition is not None else ()
+        parameters = peek_parameters(model) if definition is not None else ()
         self.table.show_parameters(parameters, kept)
         self._pages.setCurrentWidget(self.table if parameters else self.line)
         if not parameters:

@@ -48,7 +48,9 @@ def window(tmp_path_factory):
     report = folder / "report.json"
     assert report.exists(), done.stderr[-4000:]
     if kept:
-        shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("plugins", "profile", "runtime"))
+        shutil.copytree(
+            folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("plugins", "profile", "runtime")
+        )
     return done.returncode, json.loads(report.read_text()), folder
 
 

@@ -1,7 +1,7 @@
 """Runs inside QGIS's own window (``qgis --code``): loads the plugin, uses it as a person does, and writes what it saw.
 
-Each step is a part of one generator that yields how many milliseconds to wait, or a condition to wait for. What fails is
-written to the report and ends QGIS at once, because an uncaught exception would open a box that nobody closes.
+Each step is a part of one generator that yields how many milliseconds to wait, or a condition to wait for. What fails
+is written to the report and ends QGIS at once, because an uncaught exception would open a box that nobody closes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QApplication, QDialog, QMenu, QToolBar
+from qgis.PyQt.QtWidgets import QApplication, QDialog, QMenu, QPushButton, QToolBar
 from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
 
 FOLDER = Path(os.environ["DEEP_RASTER_TEST_FOLDER"])
@@ -142,6 +142,7 @@ def steps():
     card = find(QDialog, "DeepRasterCardDialog")
     shoot(card, "card")
     card.close()
+    yield lambda: find(QDialog, "DeepRasterCardDialog") is None
 
     from deep_raster.plugin.packages.consent import ConsentDialog
     from deep_raster.plugin.packages.tasks import open_later
@@ -154,9 +155,12 @@ def steps():
     consent.show()
     yield 300
     shoot(consent, "consent")
-    assert consent.focusWidget() is not None
+    assert consent.findChild(QPushButton, "NOT_NOW").isDefault()
     consent.close()
     assert consent.answer.value == "not now"
+    consent.deleteLater()
+    show_card(iface, values["package"])  # left open: unloading the plugin must close it
+    yield lambda: find(QDialog, "DeepRasterCardDialog") is not None
 
     from deep_raster.plugin.environment.options_page import OptionsPage
 

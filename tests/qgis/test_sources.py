@@ -186,7 +186,7 @@ def test_web_layers_need_extent_and_cell_size(provider, tiles, tmp_path):
     from deep_raster.processing_provider.copies import RasterCopy
 
     for extent, cell in ((None, 1000.0), (QgsRectangle(0, 0, 1e6, 1e6), 0.0)):
-        with pytest.raises(QgsProcessingException, match="extent.*cell size"):
+        with pytest.raises(QgsProcessingException, match=r"extent.*cell size"):
             RasterCopy(tiles, extent, cell, str(tmp_path / "w.tif"))
 
 

@@ -18,8 +18,10 @@ def write_raster(
         reference.ImportFromEPSG(epsg)
         dataset.SetProjection(reference.ExportToWkt())
     for band in range(1, bands + 1):
-        values = bytes((x * 3 + y * 5 + band * 40) % 256 for y in range(height) for x in range(width))
-        dataset.GetRasterBand(band).WriteRaster(0, 0, width, height, values)
+        pattern = bytes((x * 3 + band * 40) % 256 for x in range(width + 256 * 5))
+        for y in range(height):
+            start = (y * 5) % 768 // 3  # a multiple of 5 in the value is one of 5/3 columns
+            dataset.GetRasterBand(band).WriteRaster(0, y, width, 1, pattern[start : start + width])
         if nodata is not None:
             dataset.GetRasterBand(band).SetNoDataValue(nodata)
     dataset.FlushCache()
