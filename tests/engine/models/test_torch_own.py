@@ -333,19 +333,16 @@ except MissingFrameworkError as error:
 """
 
 
-@pytest.mark.parametrize(
-    ("module", "part"), [("torch", "PyTorch"), ("segmentation_models_pytorch", "segmentation-models-pytorch")]
-)
-def test_a_missing_framework_is_named_with_the_command(tmp_path, module, part):
+def test_a_missing_framework_is_named_with_the_command(tmp_path):
     support.package(tmp_path / "package", definition(UNET, "ImageClassification"), {"a": torch.zeros(1)})
     program = WITHOUT.format(
-        module=module,
+        module="torch",
         conftest=str(Path(__file__).parents[2] / "conftest.py"),
         path=str(tmp_path / "package" / "model.emd"),
         cache=tmp_path / "unpacked",
     ).replace("PosixPath", "__import__('pathlib').Path")
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert f"The model needs {part}" in told.stdout
+    assert "The model needs PyTorch, which is not installed" in told.stdout
     assert "qgis_process run deepraster:setupenvironment -- FRAMEWORKS=pytorch" in told.stdout
 
 
