@@ -55,8 +55,8 @@ class ClusterPool:
             raise JobError(
                 f"The cluster {self._placement.cluster} cannot run Deep Raster's tasks: {error}.",
                 stage="checking the cluster",
-                hint="Start the scheduler and every worker with the folder that holds deep_raster in PYTHONPATH and with "
-                "--preload deep_raster.engine.workers.node.",
+                hint="Start the scheduler and every worker with --preload deep_raster.engine.workers.node and with the "
+                "folder that holds deep_raster in PYTHONPATH.",
             ) from error
         if not answers:
             raise JobError(f"The cluster {self._placement.cluster} has no workers.", stage="checking the cluster")

@@ -7,8 +7,9 @@ the scheduler and of every node (QGIS's plugin folder, or a copy of it)::
 
     export PYTHONPATH=~/.local/share/QGIS/QGIS3/profiles/default/python/plugins
     dask scheduler --preload deep_raster.engine.workers.node
-    dask worker tls://scheduler:8786 --nworkers 1 --nthreads 1 --resources GPU=1 \\
-        --preload deep_raster.engine.workers.node
+    dask worker tls://scheduler:8786 --preload deep_raster.engine.workers.node --nworkers 1 --nthreads 1
+
+and ``--resources GPU=1`` for a worker that has a card to itself.
 """
 
 from __future__ import annotations

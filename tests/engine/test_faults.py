@@ -1,5 +1,7 @@
-"""Jobs that go wrong: killed workers, cancel and resume, other numbers of workers, a cluster. The oracle is the same
-every time: the bytes of the output of an undisturbed run."""
+"""Jobs that go wrong: killed workers, cancel and resume, other numbers of workers, a cluster.
+
+The oracle is the same every time: the bytes of the output of an undisturbed run.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def scene(folder):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    """A fully convolutional network with fixed random weights, three classes, any input size, slow enough to disturb."""
+    """A fully convolutional network with fixed random weights, three classes, any input size."""
     helper, tensor = onnx.helper, onnx.numpy_helper.from_array
     chance = np.random.default_rng(1)
     nodes, weights, last = [], [], "image"
