@@ -32,8 +32,8 @@ from .settings import HostSettings, split_arguments
 Array = npt.NDArray[Any]
 _VALUE_FIELD = "Classvalue"
 _ITEM_FIELD = "Item"
-# Attributes that a GeoPackage makes itself.
-_RESERVED = {"fid", "oid", "objectid", "geom", "geometry", "shape"}
+# Attributes that a GeoPackage makes itself, and those that go into the fields of class and confidence.
+_RESERVED = {"fid", "oid", "objectid", "geom", "geometry", "shape", "class", "confidence"}
 
 
 @dataclass

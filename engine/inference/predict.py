@@ -22,7 +22,7 @@ from .parts import write_part
 from .plan import Item, Plan, check_sources
 from .planning import class_dtype, mask_area
 from .reading import Reader, is_remote, open_source, read_ahead
-from .seams import cut_sides, owned
+from .seams import at_home, cut_sides, owned
 from .tiles import Tile, TileGroup, group_inner, touching
 
 Array = npt.NDArray[Any]
@@ -158,6 +158,7 @@ def _reported(work: Work, tile: Tile, found: Detections, valid: Array) -> Dict[s
         "labels": np.asarray(found.labels, np.int64)[kept],
         "tiles": np.full(len(kept), tile.index, np.int64),
         "cut": cut[kept],
+        "home": at_home(boxes, tile.inner)[kept],
         "ring_counts": np.array([len(one) for one in chosen] or [0] * len(kept), np.int64),
         "ring_sizes": np.array([len(one) for one in flat], np.int64),
         "ring_points": np.concatenate(flat) if flat else np.zeros((0, 2)),

@@ -37,6 +37,7 @@ class Objects:
         labels: (n,) int64.
         tiles: (n,) int64, index of the tile that reported it.
         cut: (n,) uint8, sides (LEFT, TOP, RIGHT, BOTTOM) where the tile's image cuts it.
+        home: (n,) bool, whether its centre lies in the inner window of the tile.
     """
 
     boxes: Array
@@ -44,6 +45,7 @@ class Objects:
     labels: Array
     tiles: Array
     cut: Array
+    home: Array
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -58,7 +60,7 @@ class Objects:
         if not parts:
             return cls(
                 np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64),
-                np.zeros(0, np.uint8),
+                np.zeros(0, np.uint8), np.zeros(0, bool),
             )  # fmt: skip
         return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in cls.__dataclass_fields__))
 
@@ -90,6 +92,13 @@ def owned(boxes: Array, cut: Array, inner: Window, halo: int) -> npt.NDArray[np.
     reaching = (boxes[:, 0] < inner.right) & (boxes[:, 2] > inner.col)
     reaching &= (boxes[:, 1] < inner.bottom) & (boxes[:, 3] > inner.row)
     return np.where(cut > 0, reaching, centred)
+
+
+def at_home(boxes: Array, inner: Window) -> npt.NDArray[np.bool_]:
+    """Return which boxes have their centre in the inner window of their tile."""
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    home: npt.NDArray[np.bool_] = (x >= inner.col) & (x < inner.right) & (y >= inner.row) & (y < inner.bottom)
+    return home
 
 
 @dataclass(frozen=True)
@@ -221,7 +230,7 @@ def _collapse(objects: Objects, group: Array) -> Tuple[Objects, Array, Dict[int,
         boxes[position, 2:] = objects.boxes[members, 2:].max(0)
         scores[position] = objects.scores[members].max()
         cut[position] = 0
-    return Objects(boxes, scores, joined.labels, joined.tiles, cut), first, parts
+    return Objects(boxes, scores, joined.labels, joined.tiles, cut, joined.home), first, parts
 
 
 def _whole_ones(objects: Objects, positions: Array, parts: Dict[int, Array]) -> npt.NDArray[np.bool_]:
@@ -229,8 +238,8 @@ def _whole_ones(objects: Objects, positions: Array, parts: Dict[int, Array]) -> 
     some = objects.take(positions)
     areas = box_areas(some.boxes)
     joined = np.isin(positions, np.fromiter(parts, np.int64, len(parts)))
-    # Whole objects come before cut ones, then the more certain, the larger, the earlier.
-    order = np.lexsort((np.arange(len(some)), -areas, -some.scores, some.cut > 0))
+    # Whole objects come before cut ones, then those of the tile that owns the place, the more certain, the larger.
+    order = np.lexsort((np.arange(len(some)), -areas, -some.scores, ~some.home, some.cut > 0))
 
     def overlap(weaker: Array, better: Array) -> Array:
         iou = pair_iou(some.boxes[weaker], some.boxes[better])

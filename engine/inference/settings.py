@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Dict, Mapping, Tuple
 
 from ..errors import JobError
+from ..package.declared import package_parameters, runs_function
 from ..package.dlpk import ModelPackage
-from ..package.parameters import ModelParameter, declared_parameters, resolve_arguments
+from ..package.parameters import ModelParameter, resolve_arguments
 
 _CHOICES = {"merge_policy": ("mean", "max", "min"), "failed_tiles": ("stop", "nodata")}
 
@@ -38,15 +39,18 @@ class HostSettings:
 def split_arguments(given: Mapping[str, str], package: ModelPackage) -> Tuple[HostSettings, Dict[str, str]]:
     """Return the host's settings and the resolved arguments of the package's network.
 
-    A package that runs its own code keeps what it declares; otherwise the host does the test-time augmentation.
+    A package that runs a function of its own keeps what its text declares, and the running function checks the values,
+    because it alone knows all of its arguments; otherwise the host does the test-time augmentation.
 
     Raises:
         JobError: an argument is unknown to both, or its value is not allowed.
     """
-    parameters = declared_parameters(package.definition)
+    parameters = package_parameters(package)
     own = {one.name for one in parameters} if package.has_code else set()
     host = {one.name: one for one in fields(HostSettings) if one.name not in own}
     values = {name: _value(name, host[name].default, text) for name, text in given.items() if name in host}
+    if package.has_code and runs_function(package.definition):
+        return HostSettings(**values), {name: text for name, text in given.items() if name not in host}
     declared = tuple(one for one in parameters if one.name not in host)
     return HostSettings(**values), resolve_arguments(declared, _rest(given, host, declared))
 

@@ -125,7 +125,8 @@ def free_spans(length: int, size: int, halo: int, multiple: int = 1, align: int 
     count = max(1, math.ceil(length / most)) if length > size else 1
     step = ceil_to(math.ceil(length / count), multiple)
     if align % multiple == 0 and step > align and count > 1:
-        step = ceil_to(step, align) if ceil_to(step, align) <= most else floor_to(most, align)
+        # Rounding down would make more tiles, and more halo costs more than blocks decoded twice.
+        step = ceil_to(step, align) if ceil_to(step, align) <= most else step
     padded, spans = ceil_to(length, multiple), []
     for begin in range(0, length, step):
         end = min(begin + step, length)

@@ -1,4 +1,4 @@
-"""classifyobjects and nonmaximumsuppression: chips around features, answers on copies, the layer otherwise as it was."""
+"""classifyobjects and nonmaximumsuppression: chips around features, answers on copies, the rest as it was."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_suppression_of_a_layer(tmp_path, session):
 
 def test_suppression_names_what_is_missing(tmp_path, session):
     layer = write_layer(tmp_path / "in.gpkg", [shapely.box(0, 0, 1, 1)], score=[0.5])
-    with pytest.raises(VectorError, match="no field “Confidence”.*score"):
+    with pytest.raises(VectorError, match=r"no field “Confidence”.*score"):
         suppress.run(jobs.SuppressNonMaximum(layer, str(tmp_path / "o.gpkg")), session)
     with pytest.raises(JobError, match="is an input"):
         suppress.run(jobs.SuppressNonMaximum(layer, layer.path, "score"), session)
