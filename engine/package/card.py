@@ -12,9 +12,9 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..errors import DeepRasterError
 from . import formats, vocabulary
+from .declared import package_parameters
 from .lenient import clip
 from .opening import ModelPackage
-from .parameters import declared_parameters
 from .trust import Verdict
 
 # framework -> (what people call it, module to look for, name of the set-up's choice)
@@ -88,7 +88,7 @@ def build_card(
                 "label": one.label,
                 "choices": list(one.choices),
             }
-            for one in declared_parameters(definition)
+            for one in package_parameters(package)
         ],
         "metrics": _metrics(package),
         "files": [{"name": one.name, "size": one.size, "sha256": one.sha256} for one in package.files],

@@ -7,8 +7,10 @@ from typing import List, Tuple, Union
 
 from . import opening
 from .archive import Archive
+from .declared import MAX_SOURCE, runs_function, written_parameters
 from .emd import ModelDefinition, read_definition
 from .lenient import is_object_text
+from .parameters import ModelParameter, declared_parameters
 from .references import Listing, runs_code
 
 
@@ -29,6 +31,27 @@ def may_ask(path: Union[str, Path]) -> bool:
     """
     definition, names = _peek(path)
     return definition.framework == "TorchScript" or runs_code(definition, Listing(names))
+
+
+def peek_parameters(path: Union[str, Path]) -> Tuple[ModelParameter, ...]:
+    """Return the arguments of a package: those that its own function's text declares, else those of its definition.
+
+    Raises:
+        PackageError, DefinitionError: it has no definition that can be read.
+    """
+    definition, names = _peek(path)
+    function = Listing(names).find(definition.inference_function) if runs_function(definition) else None
+    if function is None:
+        return declared_parameters(definition)
+    place = Path(path)
+    if place.suffix.casefold() not in (".dlpk", ".zip"):
+        return written_parameters((place.parent / function).read_bytes()[: MAX_SOURCE + 1])
+    with Archive(place) as archive:
+        listed = [one.name for one in archive.entries]
+        prefix = opening.choose_definition(listed, place)[0].rpartition("/")[0]
+        wanted = f"{prefix}/{function}" if prefix else function
+        entry = next(one for one in archive.entries if one.name == wanted)
+        return written_parameters(b"".join(archive.stream(entry)) if entry.size <= MAX_SOURCE else b"")
 
 
 def _peek(path: Union[str, Path]) -> Tuple[ModelDefinition, List[str]]:

@@ -15,24 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
-from ..package.parameters import BOOL, CHOICE, FLOAT, INT, TEXT, ModelParameter
+from ..package.declared import HOSTS_OWN, parameter_from_info
+from ..package.parameters import ModelParameter, resolve_arguments
 from .arcpy_stand_in import Emit
 from .loading import STAGE, call, find_class, import_function
 
 Array = npt.NDArray[Any]
 OBJECTS, PIXELS, OBJECT_CLASSES, PANOPTIC = "objects", "pixels", "object classes", "panoptic"
 
-# Names that belong to the host and are never shown as arguments.
-_HOSTS_OWN = {"raster", "rasters", "model", "device"}
-_TYPES = {
-    "boolean": BOOL,
-    "gpboolean": BOOL,
-    "gplong": INT,
-    "gpdouble": FLOAT,
-    "string": TEXT,
-    "gpstring": TEXT,
-    "gpstringkeyword": TEXT,
-}
 _DEFAULT_TILE = 512
 # 1-, 2- and 4-bit types have no numpy name; a byte holds them.
 _PIXEL_TYPES = {"t1": "u1", "t2": "u1", "t4": "u1"}
@@ -102,15 +92,14 @@ class RasterFunction:
     @property
     def parameters(self) -> Tuple[ModelParameter, ...]:
         """The arguments that the function offers."""
-        return tuple(_parameter(one) for one in self._infos if str(one.get("name", "")) not in _HOSTS_OWN)
+        return tuple(parameter_from_info(one) for one in self._infos if str(one.get("name", "")) not in HOSTS_OWN)
 
     def configure(self, arguments: Mapping[str, str], default_width: int, default_height: int) -> Configuration:
-        """Pass the arguments (all of them, as text) and return what the function wants to be given.
+        """Pass the arguments (all of them, checked, as text) and return what the function wants to be given.
 
         ``default_width`` and ``default_height`` are those of the definition, for a function that names no tile size.
         """
-        scalars = {one.name: one.default for one in self.parameters}
-        scalars.update(arguments)
+        scalars = resolve_arguments(self.parameters, arguments)
         answer = dict(self._call("getConfiguration", self._instance.getConfiguration, **scalars) or {})
         padding = int(answer.get("padding", 0) or 0)
         bands = answer.get("extractBands")
@@ -207,35 +196,3 @@ class RasterFunction:
             file=str(self.path),
             hint="Report this to the author of the package.",
         )
-
-
-def _parameter(info: Mapping[str, Any]) -> ModelParameter:
-    """Return an entry of ``getParameterInfo`` as a typed argument."""
-    value, domain = info.get("value"), info.get("domain")
-    kind = _TYPES.get(str(info.get("dataType", "")).lower(), "")
-    if not kind:  # "numeric" is an integer or not; the default tells
-        kind = INT if isinstance(value, int) and not isinstance(value, bool) else FLOAT
-    if isinstance(value, bool):
-        kind = BOOL
-    minimum = maximum = None
-    choices: Tuple[str, ...] = ()
-    if isinstance(domain, (list, tuple)) and domain:
-        if len(domain) == 2 and kind in (INT, FLOAT) and all(isinstance(one, (int, float)) for one in domain):
-            minimum, maximum = float(domain[0]), float(domain[1])
-        else:
-            kind, choices = CHOICE, tuple(str(one) for one in domain)
-    return ModelParameter(
-        name=str(info.get("name", "")),
-        kind=kind,
-        default=as_text(value),
-        minimum=minimum,
-        maximum=maximum,
-        choices=choices,
-        label=str(info.get("displayName", "") or info.get("name", "")),
-        description=str(info.get("description", "")),
-    )
-
-
-def as_text(value: Any) -> str:
-    """Return a default as the tools hand it over, as text: ``int()`` and ``.lower()`` of it must work."""
-    return "" if value is None else str(value)
