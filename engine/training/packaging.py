@@ -107,7 +107,7 @@ def _cell_sizes(members: Sequence[Member]) -> dict[str, Any]:
     """Return the range of cell sizes of the chips in map units, as far as it is known."""
     sizes = []
     for member in members:
-        box = member.bounds()
+        box = member.bounds
         if box is not None and member.folder.width and member.folder.height:
             sizes.append(((box[2] - box[0]) / member.folder.width, (box[3] - box[1]) / member.folder.height))
     if not sizes:

@@ -111,5 +111,6 @@ def class_weights(counts: Mapping[int, int], classes: int) -> npt.NDArray[np.flo
     """Return weights that grow with the square root of a class's rarity, with mean 1; absent ones count as rarest."""
     known = [counts[place] for place in range(classes) if counts.get(place)]
     numbers = np.array([counts.get(place) or min(known) for place in range(classes)], dtype=np.float64)
-    weights: npt.NDArray[np.float64] = 1 / np.sqrt(numbers)
-    return weights / weights.mean()
+    rarity = 1 / np.sqrt(numbers)
+    weights: npt.NDArray[np.float64] = rarity / rarity.mean()
+    return weights

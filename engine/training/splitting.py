@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Iterator, Optional, Sequence
 
 import numpy as np
@@ -24,8 +25,9 @@ class Member:
     folder: ChipDataset
     chip: Chip
 
+    @cached_property
     def bounds(self) -> Optional[Bounds]:
-        """Return xmin, ymin, xmax, ymax in map units: from the folder's table, else from the image; None if unknown."""
+        """The xmin, ymin, xmax, ymax in map units: from the folder's table, else from the image; None if unknown."""
         if self.chip.bounds is not None:
             return self.chip.bounds
         try:
@@ -66,12 +68,31 @@ def split(members: Sequence[Member], validation: float, seed: int) -> tuple[list
             break
         held += groups[name]
     chosen = {id(member) for member in held}
-    return [member for member in usable if id(member) not in chosen], held
+    learnt = [member for member in usable if id(member) not in chosen]
+    apart = [member for member in learnt if not _overlaps(member, held)]
+    # Chips that share pixels with those held back would spoil the judgement; unless they are nearly all there is.
+    return (apart if len(apart) >= len(learnt) / 2 else learnt), held
+
+
+def _overlaps(member: Member, others: Sequence[Member]) -> bool:
+    """Whether a chip shares more than a hundredth of its area with one of the others."""
+    mine = member.bounds
+    if mine is None:
+        return False
+    area = (mine[2] - mine[0]) * (mine[3] - mine[1])
+    for other in others:
+        its = other.bounds
+        if its is None:
+            continue
+        width, height = min(mine[2], its[2]) - max(mine[0], its[0]), min(mine[3], its[3]) - max(mine[1], its[1])
+        if width > 0 and height > 0 and width * height > 0.01 * area:
+            return True
+    return False
 
 
 def _blocks(members: Sequence[Member]) -> Iterator[tuple[str, Member]]:
     """Give each chip the name of its block: the export's, or a cell of a coarse grid over the map, or itself."""
-    bounds = [member.bounds() for member in members]
+    bounds = [member.bounds for member in members]
     known = [one for one in bounds if one is not None]
     cell = _block_size(known)
     for number, (member, box) in enumerate(zip(members, bounds, strict=True)):

@@ -8,7 +8,7 @@ several times faster than the usual ones.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 import torch
 from torch import nn
@@ -93,7 +93,8 @@ def _block(entering: int, leaving: int, stride: int, norms: Callable[[int], nn.M
     shortcut: Optional[nn.Module] = None
     if stride != 1 or entering != leaving:
         shortcut = nn.Sequential(nn.Conv2d(entering, leaving, 1, stride, bias=False), norms(leaving))
-    return BasicBlock(entering, leaving, stride, shortcut, norm_layer=norms)
+    block: nn.Module = BasicBlock(entering, leaving, stride, shortcut, norm_layer=norms)
+    return block
 
 
 def features(
@@ -122,7 +123,7 @@ def features(
 
     require(plain)
     try:
-        trunk = timm.create_model(plain, pretrained=False, features_only=True, in_chans=bands)
+        trunk: Any = timm.create_model(plain, pretrained=False, features_only=True, in_chans=bands)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"The backbone '{name}' cannot be used here, because it gives no feature maps.",

@@ -188,7 +188,7 @@ def _fcos(trunk: Pyramid, classes: int, levels: Sequence[int], options: Mapping[
     head = FCOSHead(32, 1, classes, convs)
     head.classification_head = FCOSClassificationHead(width, 1, classes, convs, norm_layer=norm)
     head.regression_head = FCOSRegressionHead(width, 1, convs, norm_layer=norm)
-    return FCOS(
+    detector: nn.Module = FCOS(
         trunk,
         classes,
         anchor_generator=anchors,
@@ -196,6 +196,7 @@ def _fcos(trunk: Pyramid, classes: int, levels: Sequence[int], options: Mapping[
         center_sampling_radius=options["center_sampling"],
         **_outputs(options),
     )
+    return detector
 
 
 def anchor_sizes(levels: Sequence[int], given: Optional[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
@@ -230,7 +231,7 @@ def _retinanet(trunk: Pyramid, classes: int, levels: Sequence[int], options: Map
     head.regression_head._loss_type = "giou"
     for branch in (head.classification_head, head.regression_head):
         branch.conv = nn.Sequential(*list(branch.conv)[: options["head_convs"]])
-    return RetinaNet(
+    detector: nn.Module = RetinaNet(
         trunk,
         classes,
         anchor_generator=anchors,
@@ -239,6 +240,7 @@ def _retinanet(trunk: Pyramid, classes: int, levels: Sequence[int], options: Map
         bg_iou_thresh=min(options["bg_iou"], options["fg_iou"]),
         **_outputs(options),
     )
+    return detector
 
 
 def _rcnn(trunk: Pyramid, classes: int, levels: Sequence[int], options: Mapping[str, Any], *, masks: bool) -> nn.Module:
@@ -258,12 +260,15 @@ def _rcnn(trunk: Pyramid, classes: int, levels: Sequence[int], options: Mapping[
         "box_nms_thresh": options["nms_overlap"],
         "box_detections_per_img": options["max_detections"],
     }
+    detector: nn.Module
     if not masks:
-        return FasterRCNN(trunk, **members)
-    return MaskRCNN(
+        detector = FasterRCNN(trunk, **members)
+        return detector
+    detector = MaskRCNN(
         trunk,
         mask_roi_pool=MultiScaleRoIAlign(trunk.names, output_size=14, sampling_ratio=2),
         mask_head=MaskRCNNHeads(width, (width, width), 1),
         mask_predictor=MaskRCNNPredictor(width, width, classes + 1),
         **members,
     )
+    return detector
