@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import pickletools
+import pickletools  # nosec B403
 import struct
 import zipfile
 from dataclasses import dataclass

@@ -15,7 +15,8 @@ from ..errors import DefinitionError, JobError
 from . import formats, vocabulary
 from .emd import build_definition
 from .lenient import clip
-from .tensors import describe_graph, describe_keras, describe_saved_model
+from .shapes import tensor_shapes
+from .tensors import describe_graph, describe_keras, describe_saved_model, numbered
 from .values import to_number
 
 Members = Dict[str, Any]
@@ -95,20 +96,50 @@ def _told(kind: str, path: Path, described: Optional[Members]) -> Members:
         formats.GRAPH: describe_graph,
         formats.SAVED_MODEL: describe_saved_model,
         formats.KERAS: describe_keras,
+        formats.TORCHSCRIPT: _describe_torchscript,
     }
     if kind in tellers:
         return tellers[kind](path)
     frameworks: Dict[str, Members] = {
-        formats.TORCHSCRIPT: {"Framework": "TorchScript", "ModelConfiguration": {"Name": "Network"}},
         formats.HDF5: {"Framework": "Keras"},
         formats.ONNX: {"Framework": "ONNX", "ModelConfiguration": {"Name": "Network"}},
     }
     return dict(frameworks.get(kind, {"Framework": "PyTorch"}))
 
 
+def _describe_torchscript(path: Path) -> Members:
+    """Return what the shapes of the weights give away: bands of the first layer, outputs of the last one."""
+    members: Members = {"Framework": "TorchScript"}
+    shapes = [shape for shape in tensor_shapes(path) if len(shape) in (2, 4)]
+    first = next((shape for shape in shapes if len(shape) == 4), None)
+    if first is None:
+        return members
+    members["ExtractBands"] = list(range(first[1]))
+    last = shapes[-1]
+    if len(last) == 2:
+        members.update({"ModelType": "ObjectClassification", "Classes": numbered(last[0])})
+    elif last[2:] == (1, 1) or last[0] <= 64:
+        members.update({"ModelType": "ImageClassification", "Classes": numbered(last[0])})
+    return {key: value for key, value in members.items() if value != []}
+
+
+# What a TorchScript network of a model type usually gives; the configuration states it, because the file does not.
+_OUTPUTS: Dict[str, Members] = {
+    "ImageClassification": {"Kind": "PixelScores", "Activation": "softmax"},
+    "ObjectClassification": {"Kind": "ImageScores", "Activation": "softmax"},
+    "ObjectDetection": {
+        "Kind": "Boxes",
+        "Tensors": {"Boxes": "boxes", "Scores": "scores", "Labels": "labels"},
+        "FirstLabel": 1,
+    },
+}
+
+
 def _complete(members: Members) -> None:
-    """Fill in what follows from the rest: the configuration of a Keras classifier, the flags of object classifiers."""
+    """Fill in what follows from the rest: configurations, and the flags of object classifiers."""
     kind = vocabulary.model_type(str(members.get("ModelType", "")))
+    if members.get("Framework") == "TorchScript" and kind in _OUTPUTS:
+        members.setdefault("ModelConfiguration", {"Name": "Network", "Output": dict(_OUTPUTS[kind])})
     if kind == "ObjectClassification":
         if members.get("Framework") == "Keras":
             members.setdefault("ModelConfiguration", "KerasClassifier")

@@ -52,9 +52,9 @@ def describe_saved_model(path: Path) -> Members:
     members.update(_image(image))
     shapes = list(outputs.values())
     if len(shapes) == 1 and len(shapes[0]) == 2:
-        members.update({"ModelType": "ObjectClassification", "Classes": _numbered(shapes[0][1])})
+        members.update({"ModelType": "ObjectClassification", "Classes": numbered(shapes[0][1])})
     elif len(shapes) == 1 and len(shapes[0]) == 4:
-        members.update({"ModelType": "ImageClassification", "Classes": _numbered(shapes[0][3])})
+        members.update({"ModelType": "ImageClassification", "Classes": numbered(shapes[0][3])})
     return {key: value for key, value in members.items() if value != []}
 
 
@@ -80,11 +80,11 @@ def describe_keras(path: Path) -> Members:
     if heads and heads[-1]["class_name"] == "Dense":
         classes = heads[-1]["config"].get("units")
         members.update({"ModelType": "ObjectClassification", "ModelConfiguration": "KerasClassifier"})
-        members["Classes"] = _numbered(classes if isinstance(classes, int) else 0)
+        members["Classes"] = numbered(classes if isinstance(classes, int) else 0)
     elif heads:
         classes = heads[-1]["config"].get("filters")
         members.update({"ModelType": "ImageClassification"})
-        members["Classes"] = _numbered(classes if isinstance(classes, int) else 0)
+        members["Classes"] = numbered(classes if isinstance(classes, int) else 0)
     return {key: value for key, value in members.items() if value != []}
 
 
@@ -120,7 +120,7 @@ def _image(shape: Sequence[int]) -> Members:
     return members
 
 
-def _numbered(count: int) -> List[Members]:
+def numbered(count: int) -> List[Members]:
     """Return classes without names for the outputs of a network; one output means yes or no."""
     count = 2 if count == 1 else count
     return [{"Value": value, "Name": str(value)} for value in range(count)] if 0 < count <= 10_000 else []

@@ -114,17 +114,52 @@ def test_keras_files(tf, tmp_path):
 
 
 @pytest.mark.torch
-def test_torchscript_is_not_loaded_but_asked_about(tmp_path):
+def test_torchscript_is_not_loaded_but_its_shapes_are_seen(tmp_path, monkeypatch):
     import torch
+    from deep_raster.engine.models.roles import NetworkRoles
 
-    path = tmp_path / "net.pt"
-    torch.jit.script(torch.nn.Conv2d(3, 2, 1)).save(str(path))
-    with pytest.raises(DefinitionError, match="ModelType"):
-        propose(path, {})
-    answers = {"ModelType": "ImageClassification", "ExtractBands": "0, 1, 2", "ImageWidth": "256", "Classes": "0=a,5=b"}
-    definition = build_definition(propose(path, answers))
-    assert (definition.framework, definition.configuration) == ("TorchScript", "Network")
-    assert [one.value for one in definition.classes] == [0, 5]
+    nn = torch.nn
+    pixels = nn.Sequential(nn.Conv2d(5, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    images = nn.Sequential(nn.Conv2d(4, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 6))
+    torch.jit.script(pixels).save(str(tmp_path / "pixels.pt"))
+    torch.jit.trace(images.eval(), torch.zeros(1, 4, 16, 16)).save(str(tmp_path / "images.pt"))
+    monkeypatch.setattr(torch.jit, "load", None)
+    found = build_definition(propose(tmp_path / "pixels.pt", {"ImageWidth": "256", "Classes": "0=a,5=b,7=c"}))
+    assert (found.framework, found.model_type, len(found.extract_bands)) == ("TorchScript", "ImageClassification", 5)
+    assert [one.value for one in found.classes] == [0, 5, 7]
+    assert NetworkRoles.from_definition(found).output.kind == "PixelScores"
+    found = build_definition(propose(tmp_path / "images.pt", {"ImageWidth": "64"}))
+    assert (found.model_type, len(found.extract_bands), len(found.classes)) == ("ObjectClassification", 4, 6)
+    assert NetworkRoles.from_definition(found).output.kind == "ImageScores"
+    found = build_definition(propose(tmp_path / "pixels.pt", {"ModelType": "ObjectDetection", "ImageWidth": "64"}))
+    assert NetworkRoles.from_definition(found).output.tensors["Boxes"] == "boxes"
+
+
+@pytest.mark.torch
+def test_shapes_are_those_of_the_state_dictionary(tmp_path):
+    import torch
+    from deep_raster.engine.package.shapes import tensor_shapes
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+    state = network.state_dict()
+    torch.save({"model": state, "epoch": 3, "history": [1.5, (2, "a")]}, tmp_path / "a.pth")
+    assert tensor_shapes(tmp_path / "a.pth") == [tuple(one.shape) for one in state.values()]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_shapes_of_hostile_pickles(tmp_path, monkeypatch, protocol):
+    import pickle
+
+    from deep_raster.engine.package.shapes import tensor_shapes
+
+    from .corpus_contents import Bomb, torch_zip
+
+    monkeypatch.setenv("CANARY", str(tmp_path / "canary"))
+    for number, data in enumerate([pickle.dumps([Bomb()], protocol), b"(((((", b"0.", b"\x80\x02}q\x00(", b"R."]):
+        path = tmp_path / f"{number}.pt"
+        path.write_bytes(torch_zip(data))
+        assert tensor_shapes(path) == []
+    assert not (tmp_path / "canary").exists()
 
 
 def test_answers_win_over_what_is_told(tmp_path):
