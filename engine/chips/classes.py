@@ -65,6 +65,8 @@ class ClassRule:
         if not self.field:
             return np.ones(len(features), dtype=np.int64)
         column = features.column(self.field)
+        if self.texts is None and column is not None and column.dtype.kind in "iu":
+            return column.astype(np.int64)
         raw: Sequence[Any] = [] if column is None else column.tolist()
         if self.texts is None:
             return np.array([_whole(one) for one in raw], dtype=np.int64)
@@ -73,6 +75,14 @@ class ClassRule:
 
 def _text(value: Any) -> str:
     return "" if _missing(value) else str(value).strip()
+
+
+def _texts(column: npt.NDArray[Any]) -> List[str]:
+    """Return the column as texts; each distinct whole number is turned once."""
+    if column.dtype.kind in "iu":
+        distinct, index = np.unique(column, return_inverse=True)
+        return np.array([str(one) for one in distinct], dtype=object)[index].tolist() if len(distinct) else []
+    return [_text(one) for one in column]
 
 
 def _missing(value: Any) -> bool:
@@ -117,7 +127,7 @@ def find_classes(
     colours = [by_name[one] for one in COLOUR_FIELDS if one in by_name]
     columns = list(dict.fromkeys([field, *([names_field] if names_field else []), *colours]))
     table = read_attributes(vector, columns)
-    texts = [_text(one) for one in table[field]]
+    texts = _texts(table[field])
     rule = _rule(field, texts, known)
     by_text: Dict[str, int] = rule.texts if rule.texts is not None else _numbers(vector, field, texts)
     _check_values(vector, field, by_text.values(), zero_allowed)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import DeepRasterError
 from . import folder
 from .dataset import Chip, ChipDataset, open_chips
+from .images import encode_png
 from .label_files import MASK_FORMATS
 
 _COLUMNS, _ROWS, _SIDE, _GAP, _LEGEND = 6, 4, 192, 6, 22
@@ -45,7 +46,7 @@ def write(root: Path) -> None:
         sheet = _sheet(pictures, data, colours)
         path = root / folder.CONTACT_SHEET
         part = path.with_name(path.name + ".part")
-        sheet.save(part, "PNG", compress_level=3)
+        part.write_bytes(encode_png(np.moveaxis(np.asarray(sheet), 2, 0)))
         os.replace(part, path)
 
 
@@ -90,7 +91,14 @@ def _draw(picture: Image.Image, data: ChipDataset, chip: Chip, colours: Dict[int
     elif data.format not in ("Export_Tiles", "CycleGAN"):
         boxes = data.boxes(chip)
         for (left, top, right, bottom), value in zip((boxes.boxes * scale).tolist(), boxes.labels.tolist()):
-            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colours.get(value, _TEXT))
+            corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+            colour = colours.get(value, _TEXT)
+            # A rim of the opposite brightness, so that the box is seen on any ground.
+            rim = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
+            pen.rectangle(corners, outline=rim, width=3)
+            inner = tuple(one + d for one, d in zip(corners, (1, 1, -1, -1)))
+            if inner[0] <= inner[2] and inner[1] <= inner[3]:
+                pen.rectangle(inner, outline=colour)
 
 
 def _tint(picture: Image.Image, values: npt.NDArray[np.int64], colours: Dict[int, Colour]) -> None:

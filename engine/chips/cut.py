@@ -104,7 +104,7 @@ class Exporter:
         # A thousandth of a pixel inwards: chips that end exactly on the mask's edge must not fail by rounding.
         width, height, inset = frame.width, frame.height, _INSET
         corners = [(inset, inset), (width - inset, inset), (width - inset, height - inset), (inset, height - inset)]
-        points = [grid.to_map(*(frame.placement * one)) for one in corners]
+        points = [grid.to_map(*frame.to_grid(*one)) for one in corners]
         return area.covers_shape(shapely.Polygon(points))
 
 
@@ -223,7 +223,7 @@ class _Block:
         frames = self._item.layout.frames(tuple(self._block["range"]))
         inside = [one for one in frames if self._exporter.inside_mask(one)]
         self._left_out["outside mask"] += len(frames) - len(inside)
-        found = objects_in_chips(objects, inside, self._job.min_overlap)
+        found = objects_in_chips(objects, inside, self._job.min_overlap, self._item.layout.grid)
         chips = [_Chip(frame, part) for frame, part in zip(inside, found)]
         chips = self._with_class_maps(chips)
         labelled = self._exporter.traits.labels != rules.NONE
@@ -250,7 +250,7 @@ class _Block:
             if not self._exporter.inside_mask(frame):
                 self._left_out["outside mask"] += 1
                 continue
-            part = objects_in_chips(one, [frame], self._job.min_overlap)[0]
+            part = objects_in_chips(one, [frame], self._job.min_overlap, self._item.layout.grid)[0]
             if shapely.get_dimensions(one.geometries[0]) < 2:
                 part = Objects(
                     np.array([shapely.box(0, 0, frame.width, frame.height)]), one.values, one.areas, one.fids
@@ -278,7 +278,8 @@ class _Block:
         frames = [one.frame for one in chips]
         source = self._exporter.pixels("instances", frames)
         if source is None:
-            found = objects_in_chips(self._load("instances"), frames, self._job.min_overlap)
+            layout = self._item.layout
+            found = objects_in_chips(self._load("instances"), frames, self._job.min_overlap, layout.grid)
         else:
             found = [self._regions(source, one.frame) for one in chips]
         return [dataclasses.replace(one, instances=part) for one, part in zip(chips, found)]
@@ -286,7 +287,7 @@ class _Block:
     def _regions(self, source: BlockPixels, frame: ChipFrame) -> Objects:
         values, valid = source.chip(frame)
         regions = whole_classes(values[0], valid, "int32")
-        transform = self._item.grid.transform * frame.placement
+        transform = frame.placed_on(self._item.grid.transform)
         return labelled_objects(Sample("", values, None, transform, no_objects(), regions, None, {}))
 
     def _sample(self, chip: _Chip, pixels: npt.NDArray[Any], second: Optional[npt.NDArray[Any]], number: int) -> Sample:
@@ -301,7 +302,7 @@ class _Block:
             stem=f"b{self._number:06d}c{number:06d}",
             pixels=pixels,
             second=second,
-            transform=self._item.grid.transform * chip.frame.placement,
+            transform=frame.placed_on(self._item.grid.transform),
             objects=chip.objects,
             class_map=chip.class_map,
             instances=chip.instances,
@@ -310,7 +311,7 @@ class _Block:
         )
 
     def _row(self, frame: ChipFrame, sample: Sample, written: Written, files: List[str]) -> Dict[str, Any]:
-        corners = np.array([self._item.grid.to_map(*(frame.placement * one)) for one in frame.corners])
+        corners = np.array([self._item.grid.to_map(*frame.to_grid(*one)) for one in frame.corners])
         found = sorted(written.pixels) if written.pixels is not None else sorted(set(written.values))
         return {
             "root": self._root,

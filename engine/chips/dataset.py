@@ -14,11 +14,12 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
 
 from ..errors import ChipError
 from ..jobs import RasterInput
 from ..raster.gdal import gdal_errors, open_dataset, prepare_gdal
-from ..raster.source import RasterSource
+from ..raster.validity import finite_data
 from . import folder as files
 from . import label_files
 from .label_files import Boxes, Instances
@@ -142,12 +143,16 @@ class ChipDataset:
         path = chip.image2 if second else chip.image
         if path is None:
             raise ChipError(f"The chip {chip.stem} has no second image.", file=str(chip.image))
-        raster = RasterInput(str(path))
-        with open_dataset(raster) as dataset:
+        prepare_gdal()
+        with gdal_errors(str(path), "read"), rasterio.open(path) as dataset:
+            pixels = dataset.read()
+            nodata = dataset.nodatavals
             # Chips hold just the bands that were exported: an alpha band among them is a band like any other.
-            every = RasterInput(str(path), bands=tuple(dataset.indexes))
-        with RasterSource.open([every]) as source:
-            return source.read(source.grid.window)
+            masked = (
+                MaskFlags.per_dataset in dataset.mask_flag_enums[0] and ColorInterp.alpha not in dataset.colorinterp
+            )
+            mask = dataset.read_masks(1) > 0 if masked else np.True_
+        return pixels, mask & finite_data(pixels, nodata)
 
     def class_map(self, chip: Chip) -> npt.NDArray[np.int64]:
         """Return (rows, columns) class values, 0 where nothing is labelled (Classified_Tiles, Panoptic_Segmentation).

@@ -108,20 +108,24 @@ class ImageWriter:
 
 def world_file(transform: Affine) -> str:
     """Return the six lines of a world file: the centre of the upper left pixel and the steps."""
-    x, y = transform * (0.5, 0.5)
+    x = (transform.a + transform.b) / 2 + transform.c
+    y = (transform.d + transform.e) / 2 + transform.f
     return "".join(f"{one:.10f}\n" for one in (transform.a, transform.d, transform.b, transform.e, x, y))
 
 
 def encode_png(pixels: Pixels) -> bytes:
     """Return (1 or 3, rows, columns) of 8 or 16 bits as PNG, as fast as OpenCV and with GDAL's bit depth."""
     bands, rows, columns = pixels.shape
-    image = np.ascontiguousarray(np.moveaxis(pixels, 0, 2)).astype(pixels.dtype.newbyteorder(">"), copy=False)
     size = bands * pixels.dtype.itemsize
-    raw = image.reshape(rows, columns * bands).view(np.uint8)
     lines = np.empty((rows, 1 + columns * size), dtype=np.uint8)
     lines[:, 0] = 1  # filter “Sub”: each byte less that of the pixel to the left
-    lines[:, 1 : 1 + size] = raw[:, :size]
-    np.subtract(raw[:, size:], raw[:, :-size], out=lines[:, 1 + size :])
+    if pixels.dtype == np.uint8:
+        lines[:, 1:] = tiff.interleave(tiff.differences(pixels)).reshape(rows, -1)
+    else:
+        image = tiff.interleave(pixels).astype(pixels.dtype.newbyteorder(">"), copy=False)
+        raw = image.reshape(rows, columns * bands).view(np.uint8)
+        lines[:, 1 : 1 + size] = raw[:, :size]
+        np.subtract(raw[:, size:], raw[:, :-size], out=lines[:, 1 + size :])
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     data = packer.compress(lines.data.cast("B")) + packer.flush()
     header = struct.pack(">IIBBBBB", columns, rows, 8 * pixels.dtype.itemsize, 2 if bands == 3 else 0, 0, 0, 0)
@@ -134,7 +138,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def encode_jpeg(pixels: Pixels) -> bytes:
     """Return (1 or 3, rows, columns) of 8 bits as JPEG."""
-    image = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+    image = tiff.interleave(pixels)
     buffer = io.BytesIO()
     Image.fromarray(image if len(pixels) == 3 else image[:, :, 0]).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, List, Sequence, Tuple
 
 import numpy as np
@@ -60,14 +61,17 @@ class ChipFrame:
     placement: Affine
     turn: int = 0
 
-    @property
+    def to_grid(self, x: float, y: float) -> Tuple[float, float]:
+        """Return grid pixels of chip pixels."""
+        one = self.placement
+        return one.a * x + one.b * y + one.c, one.d * x + one.e * y + one.f
+
+    @cached_property
     def window(self) -> Window:
         """The smallest window of the grid that holds the chip."""
-        corners = [self.placement * one for one in self.corners]
-        left, top = min(x for x, _ in corners), min(y for _, y in corners)
-        right, bottom = max(x for x, _ in corners), max(y for _, y in corners)
-        col, row = math.floor(left + 1e-6), math.floor(top + 1e-6)
-        return Window(col, row, math.ceil(right - 1e-6) - col, math.ceil(bottom - 1e-6) - row)
+        xs, ys = zip(*(self.to_grid(*one) for one in self.corners))
+        col, row = math.floor(min(xs) + 1e-6), math.floor(min(ys) + 1e-6)
+        return Window(col, row, math.ceil(max(xs) - 1e-6) - col, math.ceil(max(ys) - 1e-6) - row)
 
     @property
     def corners(self) -> Tuple[Tuple[float, float], ...]:
@@ -77,12 +81,25 @@ class ChipFrame:
     @property
     def footprint(self) -> shapely.Polygon:
         """The chip as a polygon in grid pixels."""
-        return shapely.Polygon([self.placement * one for one in self.corners])
+        return shapely.Polygon([self.to_grid(*one) for one in self.corners])
 
     @property
     def is_shift(self) -> bool:
         """Whether the chip's pixels are pixels of the grid, unturned."""
-        return bool(self.turn == 0)
+        return self.turn == 0
+
+    def placed_on(self, grid: Affine) -> Affine:
+        """Return the map from chip pixels to the map, given that from grid pixels to the map."""
+        a, b, c, d, e, f = tuple(grid)[:6]
+        p = self.placement
+        return Affine(
+            a * p.a + b * p.d,
+            a * p.b + b * p.e,
+            a * p.c + b * p.f + c,
+            d * p.a + e * p.d,
+            d * p.b + e * p.e,
+            d * p.c + e * p.f + f,
+        )
 
 
 def turned(window: Window, degrees: float) -> Affine:
@@ -94,14 +111,16 @@ def turned(window: Window, degrees: float) -> Affine:
     cosine, sine = math.cos(angle), math.sin(angle)
     if degrees % 90 == 0:  # exact, so that pixels fall on pixels
         cosine, sine = float(round(cosine)), float(round(sine))
-    rotation = Affine(cosine, -sine, 0, sine, cosine, 0)
-    return Affine.translation(window.col + x, window.row + y) * rotation * Affine.translation(-x, -y)
+    return Affine(
+        cosine, -sine, window.col + x - cosine * x + sine * y, sine, cosine, window.row + y - sine * x - cosine * y
+    )
 
 
-def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap: float) -> List[Objects]:
+def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap: float, grid: Window) -> List[Objects]:
     """Return the objects of each chip, clipped to it, in its own pixels and in the order of ``objects``.
 
     An object belongs to a chip if a part of it with an area lies inside, and at least ``min_overlap`` (0..1) of it.
+    What lies beyond ``grid``, where a chip has no image, does not count as inside.
     """
     if not len(objects):
         return [no_objects() for _ in frames]
@@ -111,8 +130,8 @@ def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap:
     order = np.lexsort((which, chip))
     chip, which = chip[order], which[order]
     geometries = _in_chip_pixels(objects.geometries[which], chip, frames)
-    sizes = np.array([(one.width, one.height) for one in frames], dtype=float)[chip]
-    clipped, kept_share = _clipped(geometries, sizes)
+    shapes = np.array([_image_part(one, grid) for one in frames], dtype=object)
+    clipped, kept_share = _clipped(geometries, shapes[chip])
     keep = (kept_share > 0) & (kept_share >= min_overlap - 1e-9)
     areas = objects.areas[which] * kept_share
     result = []
@@ -134,20 +153,37 @@ def _in_chip_pixels(geometries: Geometries, chip: npt.NDArray[np.int64], frames:
     )
 
 
-def _clipped(geometries: Geometries, sizes: npt.NDArray[np.float64]) -> Tuple[Geometries, npt.NDArray[np.float64]]:
-    """Return the polygonal part of each geometry inside 0, 0, width, height, and its share of the area (0..1)."""
-    bounds = shapely.bounds(geometries).reshape(-1, 4)
-    crossing = (bounds[:, :2] < 0).any(axis=1) | (bounds[:, 2:] > sizes).any(axis=1)
+def _image_part(frame: ChipFrame, grid: Window) -> shapely.Polygon:
+    """Return the part of the chip, in its pixels, in which there is an image."""
+    whole = shapely.box(0, 0, frame.width, frame.height)
+    if frame.window.intersection(grid) == frame.window:
+        return whole
+    inverse = ~frame.placement
+    corners = [(grid.col, grid.row), (grid.right, grid.row), (grid.right, grid.bottom), (grid.col, grid.bottom)]
+    return whole.intersection(shapely.Polygon([inverse * one for one in corners]))
+
+
+def _clipped(geometries: Geometries, shapes: Geometries) -> Tuple[Geometries, npt.NDArray[np.float64]]:
+    """Return the polygonal part of each geometry inside the shape beside it, and its share of the area (0..1)."""
+    bounds, limits = shapely.bounds(geometries).reshape(-1, 4), shapely.bounds(shapes).reshape(-1, 4)
+    outside = (bounds[:, :2] < limits[:, :2]).any(axis=1) | (bounds[:, 2:] > limits[:, 2:]).any(axis=1)
+    # Inside the bounds is inside the shape for rectangles; turned chips at the grid's edge need a closer look.
+    crossing = outside | ~_is_box(shapes)
     share = np.ones(len(geometries))
     if crossing.any():
-        frames = shapely.box(0, 0, sizes[crossing, 0], sizes[crossing, 1])
-        parts = shapely.intersection(geometries[crossing], frames)
+        parts = shapely.intersection(geometries[crossing], shapes[crossing])
         whole = shapely.area(geometries[crossing])
         share[crossing] = np.divide(shapely.area(parts), whole, out=np.zeros(len(parts)), where=whole > 0)
         geometries = geometries.copy()
         geometries[crossing] = polygonal(parts)
     share[shapely.area(geometries) <= 0] = 0
     return geometries, share
+
+
+def _is_box(shapes: Geometries) -> npt.NDArray[np.bool_]:
+    bounds = shapely.bounds(shapes).reshape(-1, 4)
+    full = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])
+    return np.asarray(shapely.area(shapes) >= full * (1 - 1e-9))
 
 
 def polygonal(geometries: Geometries) -> Geometries:

@@ -23,6 +23,7 @@ from ..raster.grid import IMAGE_TRANSFORM, parse_crs
 Pixels = npt.NDArray[Any]
 _SHORT, _LONG, _DOUBLE, _ASCII = 3, 4, 12, 2
 _FORMATS = {_SHORT: "H", _LONG: "I", _DOUBLE: "d", _ASCII: "s"}
+_OFFSETS, _LENGTHS = 324, 325
 _GEO_KEYS = (34735, 34736, 34737)
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
 Tag = Tuple[int, int, bytes]  # type, count, packed values
@@ -40,14 +41,19 @@ def encode(pixels: Pixels, crs: str = "", transform: Optional[Affine] = None, no
     bands, rows, columns = pixels.shape
     interleaved = pixels.dtype == np.uint8 and bands in (1, 3, 4)
     width, height = _tile_side(columns), _tile_side(rows)
-    tiles = _tiles(pixels, width, height, interleaved)
     predictor = _predictor(pixels.dtype)
-    data = [_compressed(one, predictor, interleaved) for one in tiles]
-    tags = _tags(pixels, width, height, interleaved, predictor)
-    tags.update(_georeference(crs, transform))
-    if nodata is not None:
-        tags[42113] = _ascii(f"{nodata:.17g}")
-    return _assemble(tags, data)
+    data = [_compressed(one, predictor) for one in _tiles(pixels, width, height, interleaved)]
+    place = _place(crs, transform)
+    head, at = _header(pixels.shape, pixels.dtype.str, (width, height), len(data), crs, tuple(place), nodata)
+    header = bytearray(head)
+    offset = len(header)
+    for number, one in enumerate(data):
+        struct.pack_into("<I", header, at[_OFFSETS] + 4 * number, offset)
+        struct.pack_into("<I", header, at[_LENGTHS] + 4 * number, len(one))
+        offset += len(one)
+    for key, values in place.items():
+        struct.pack_into(f"<{len(values)}d", header, at[key], *values)
+    return b"".join([header, *data])
 
 
 def _tile_side(pixels: int) -> int:
@@ -56,14 +62,14 @@ def _tile_side(pixels: int) -> int:
 
 
 def _tiles(pixels: Pixels, width: int, height: int, interleaved: bool) -> List[Pixels]:
-    """Return tiles in file order, each (rows, columns, samples); the last ones are filled with zeros."""
+    """Return tiles in file order, each (bands, rows, columns); the last ones are filled with zeros."""
     bands, rows, columns = pixels.shape
     across, down = -(-columns // width), -(-rows // height)
     if (across * width, down * height) != (columns, rows):
         pixels = np.pad(pixels, ((0, 0), (0, down * height - rows), (0, across * width - columns)))
-    planes = [np.moveaxis(pixels, 0, 2)] if interleaved else [pixels[band][:, :, None] for band in range(bands)]
+    planes = [pixels] if interleaved else [pixels[band : band + 1] for band in range(bands)]
     return [
-        plane[row : row + height, column : column + width]
+        plane[:, row : row + height, column : column + width]
         for plane in planes
         for row in range(0, down * height, height)
         for column in range(0, across * width, width)
@@ -76,27 +82,44 @@ def _predictor(dtype: np.dtype[Any]) -> int:
     return 2 if dtype.itemsize <= 4 else 1
 
 
-def _compressed(tile: Pixels, predictor: int, interleaved: bool) -> bytes:
+def _compressed(tile: Pixels, predictor: int) -> bytes:
     # Differences of neighbours are noise for a dictionary: run lengths and Huffman codes alone are twice as fast and
     # no larger.
     strategy = zlib.Z_RLE if predictor == 2 and tile.dtype.itemsize == 1 else zlib.Z_DEFAULT_STRATEGY
     if predictor == 2:
-        data = np.empty(tile.shape, dtype=tile.dtype)
-        data[:, 0] = tile[:, 0]
-        np.subtract(tile[:, 1:], tile[:, :-1], out=data[:, 1:])
+        data = interleave(differences(tile))
     elif predictor == 3:
-        data = _float_predicted(tile)
+        data = _float_predicted(tile[0])
     else:
         data = np.ascontiguousarray(tile)
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
     return packer.compress(data.data.cast("B") if data.size else b"") + packer.flush()
 
 
+def differences(pixels: Pixels) -> Pixels:
+    """Return each pixel of (bands, rows, columns) less the one to its left; before they are interleaved it is fast."""
+    result = np.empty(pixels.shape, dtype=pixels.dtype)
+    result[:, :, 0] = pixels[:, :, 0]
+    np.subtract(pixels[:, :, 1:], pixels[:, :, :-1], out=result[:, :, 1:])
+    return result
+
+
+def interleave(pixels: Pixels) -> Pixels:
+    """Return (rows, columns, bands) of (bands, rows, columns), contiguous."""
+    bands, rows, columns = pixels.shape
+    if bands == 1:
+        return pixels.reshape(rows, columns, 1)
+    result = np.empty((rows, columns, bands), dtype=pixels.dtype)
+    for band in range(bands):  # three times as fast as one transposed copy
+        result[:, :, band] = pixels[band]
+    return result
+
+
 def _float_predicted(tile: Pixels) -> Pixels:
     """Return a plane of floats as bytes, most significant bytes of a row first, each less the one before it."""
-    rows, columns, _ = tile.shape
+    rows, columns = tile.shape
     size = tile.dtype.itemsize
-    parts = np.ascontiguousarray(tile[:, :, 0]).astype(tile.dtype.newbyteorder(">")).view(np.uint8)
+    parts = np.ascontiguousarray(tile).astype(tile.dtype.newbyteorder(">")).view(np.uint8)
     planes = np.ascontiguousarray(parts.reshape(rows, columns, size).transpose(0, 2, 1)).reshape(rows, columns * size)
     result = planes.copy()
     np.subtract(planes[:, 1:], planes[:, :-1], out=result[:, 1:])
@@ -112,40 +135,60 @@ def _ascii(text: str) -> Tag:
     return _ASCII, len(data), data
 
 
-def _tags(pixels: Pixels, width: int, height: int, interleaved: bool, predictor: int) -> Dict[int, Tag]:
-    bands, rows, columns = pixels.shape
+def _tags(shape: Tuple[int, int, int], dtype: np.dtype[Any], tile: Tuple[int, int]) -> Dict[int, Tag]:
+    bands, rows, columns = shape
+    interleaved = dtype == np.uint8 and bands in (1, 3, 4)
     rgb = interleaved and bands >= 3
     extra = bands - (3 if rgb else 1)
     tags = {
         256: _pack(_LONG, columns),
         257: _pack(_LONG, rows),
-        258: _pack(_SHORT, *[pixels.dtype.itemsize * 8] * bands),
+        258: _pack(_SHORT, *[dtype.itemsize * 8] * bands),
         259: _pack(_SHORT, 8),
         262: _pack(_SHORT, 2 if rgb else 1),
         277: _pack(_SHORT, bands),
         284: _pack(_SHORT, 1 if interleaved else 2),
-        317: _pack(_SHORT, predictor),
-        322: _pack(_LONG, width),
-        323: _pack(_LONG, height),
-        339: _pack(_SHORT, *[_SAMPLE_FORMAT[pixels.dtype.kind]] * bands),
+        317: _pack(_SHORT, _predictor(dtype)),
+        322: _pack(_LONG, tile[0]),
+        323: _pack(_LONG, tile[1]),
+        339: _pack(_SHORT, *[_SAMPLE_FORMAT[dtype.kind]] * bands),
     }
     if extra:
         tags[338] = _pack(_SHORT, *[0] * extra)
     return tags
 
 
-def _georeference(crs: str, transform: Optional[Affine]) -> Dict[int, Tag]:
+def _place(crs: str, transform: Optional[Affine]) -> Dict[int, Tuple[float, ...]]:
+    """Return the tags that say where the chip lies, the only ones that differ from chip to chip."""
     if transform is None or (not crs and transform == IMAGE_TRANSFORM):
         return {}
     one = transform
-    tags = dict(_crs_tags(crs))
     if one.b == 0 and one.d == 0 and one.a > 0 and one.e < 0:
-        tags[33550] = _pack(_DOUBLE, one.a, -one.e, 0.0)
-        tags[33922] = _pack(_DOUBLE, 0.0, 0.0, 0.0, one.c, one.f, 0.0)
-    else:
-        last = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-        tags[34264] = _pack(_DOUBLE, one.a, one.b, 0.0, one.c, one.d, one.e, 0.0, one.f, *last)
-    return tags
+        return {33550: (one.a, -one.e, 0.0), 33922: (0.0, 0.0, 0.0, one.c, one.f, 0.0)}
+    last = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    return {34264: (one.a, one.b, 0.0, one.c, one.d, one.e, 0.0, one.f, *last)}
+
+
+@lru_cache(maxsize=64)
+def _header(
+    shape: Tuple[int, int, int],
+    dtype: str,
+    tile: Tuple[int, int],
+    count: int,
+    crs: str,
+    place: Tuple[int, ...],
+    nodata: Optional[float],
+) -> Tuple[bytes, Dict[int, int]]:
+    """Return header and directory of all chips of one kind, and where the values of each tag lie in it."""
+    tags = _tags(shape, np.dtype(dtype), tile)
+    tags[_OFFSETS] = tags[_LENGTHS] = (_LONG, count, b"\0" * 4 * count)
+    sizes = {33550: 3, 33922: 6, 34264: 16}
+    if place:
+        tags.update(_crs_tags(crs))
+        tags.update({key: (_DOUBLE, sizes[key], b"\0" * 8 * sizes[key]) for key in place})
+    if nodata is not None:
+        tags[42113] = _ascii(f"{nodata:.17g}")
+    return _directory(tags)
 
 
 @lru_cache(maxsize=32)
@@ -174,28 +217,20 @@ def read_tags(data: bytes) -> Dict[int, Tag]:
     return tags
 
 
-def _assemble(tags: Dict[int, Tag], data: List[bytes]) -> bytes:
-    """Return the file: header, directory, long values, tiles."""
-    tags[325] = _pack(_LONG, *[len(one) for one in data])
-    tags[324] = _pack(_LONG, *[0] * len(data))
-    directory = 8
-    values_at = directory + 2 + 12 * len(tags) + 4
-    places, end = {}, values_at
-    for key in sorted(tags):
-        if len(tags[key][2]) > 4:
-            places[key] = end
-            end += len(tags[key][2]) + len(tags[key][2]) % 2
-    offsets, at = [], end
-    for one in data:
-        offsets.append(at)
-        at += len(one)
-    tags[324] = _pack(_LONG, *offsets)
-    head = [struct.pack("<2sHIH", b"II", 42, directory, len(tags))]
-    tail = []
-    for key in sorted(tags):
+def _directory(tags: Dict[int, Tag]) -> Tuple[bytes, Dict[int, int]]:
+    """Return header, directory and long values, and the position of each tag's values."""
+    start = 8
+    end = start + 2 + 12 * len(tags) + 4
+    head = [struct.pack("<2sHIH", b"II", 42, start, len(tags))]
+    tail, places = [], {}
+    for index, key in enumerate(sorted(tags)):
         kind, count, value = tags[key]
-        inline = value.ljust(4, b"\0") if key not in places else struct.pack("<I", places[key])
-        head.append(struct.pack("<HHI", key, kind, count) + inline)
-        if key in places:
-            tail.append(value + b"\0" * (len(value) % 2))
-    return b"".join([*head, struct.pack("<I", 0), *tail, *data])
+        if len(value) <= 4:
+            places[key] = start + 2 + 12 * index + 8
+            head.append(struct.pack("<HHI", key, kind, count) + value.ljust(4, b"\0"))
+            continue
+        places[key] = end
+        head.append(struct.pack("<HHII", key, kind, count, end))
+        tail.append(value + b"\0" * (len(value) % 2))
+        end += len(tail[-1])
+    return b"".join([*head, struct.pack("<I", 0), *tail]), places

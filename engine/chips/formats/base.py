@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from .. import tiff
 from ..images import ImageWriter
 from ..objects import Objects
 
+# Up to here comparing is faster than sorting.
+_FEW_CLASSES = 20
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
@@ -85,14 +87,14 @@ class Sink:
     """
 
     def __init__(self, folder: Path, images: ImageWriter) -> None:
-        self._folder = folder
+        self._root = str(folder)
         self._images = images
         self._made: set[str] = set()
         self.files: List[str] = []
 
     def image(self, folder: str, sample: Sample, pixels: npt.NDArray[Any]) -> str:
         """Write pixels in the chip format asked for; return the image's path."""
-        written = self._images.write(self._stem(folder, sample.stem), pixels, sample.transform)
+        written = self._images.write(Path(self._path(folder, sample.stem)), pixels, sample.transform)
         self.files.extend(f"{folder}/{one.name}" for one in written)
         return f"{folder}/{written[0].name}"
 
@@ -107,17 +109,16 @@ class Sink:
         return self._file(folder, sample.stem + suffix, text.encode("utf-8"))
 
     def _file(self, folder: str, name: str, data: bytes) -> str:
-        path = self._stem(folder, name)
-        with open(path, "wb") as file:
+        with open(self._path(folder, name), "wb") as file:
             file.write(data)
         self.files.append(f"{folder}/{name}")
         return f"{folder}/{name}"
 
-    def _stem(self, folder: str, name: str) -> Path:
+    def _path(self, folder: str, name: str) -> str:
         if folder not in self._made:
-            os.makedirs(self._folder / folder, exist_ok=True)
+            os.makedirs(os.path.join(self._root, folder), exist_ok=True)
             self._made.add(folder)
-        return self._folder / folder / name
+        return os.path.join(self._root, folder, name)
 
 
 class ChipFormat:
@@ -167,17 +168,14 @@ def count_features(objects: Objects, written: Written) -> None:
     written.areas = objects.areas.tolist()
 
 
-def count_pixels(class_map: npt.NDArray[Any], written: Written) -> None:
-    """Note how many pixels each class has."""
-    if class_map.dtype == np.uint8:
-        counts = np.bincount(class_map.ravel(), minlength=1)
-        present = np.flatnonzero(counts)
-        found = {int(value): int(counts[value]) for value in present}
-    else:
-        values, numbers = np.unique(class_map, return_counts=True)
-        found = {int(value): int(number) for value, number in zip(values, numbers)}
-    found.pop(0, None)
-    written.pixels = found
+def count_pixels(class_map: npt.NDArray[Any], written: Written, candidates: Sequence[int] = ()) -> None:
+    """Note how many pixels each class has; ``candidates`` names the classes that may occur, if they are known."""
+    if 0 < len(candidates) <= _FEW_CLASSES:
+        found = {value: int(np.count_nonzero(class_map == value)) for value in candidates}
+        written.pixels = {value: number for value, number in sorted(found.items()) if number and value}
+        return
+    values, numbers = np.unique(class_map, return_counts=True)
+    written.pixels = {int(value): int(number) for value, number in zip(values, numbers) if value}
 
 
 def folder_name(name: str) -> str:

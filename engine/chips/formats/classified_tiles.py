@@ -25,7 +25,7 @@ class ClassifiedTiles(ChipFormat):
         """Write ``labels/N.tif``."""
         values = painted(sample)
         written.labels.append(sink.raster("labels", sample, values))
-        count_pixels(values, written)
+        count_pixels(values, written, sorted(set(sample.objects.values.tolist())))
         written.values = sample.objects.values.tolist() if sample.class_map is None else list(written.pixels or ())
 
 

@@ -17,7 +17,7 @@ class Panoptic(ChipFormat):
         written.labels.append(sink.raster("labels", sample, values))
         instances = sample.instances if sample.instances is not None else no_objects()
         written.labels.extend(write_instances("labels2", instances, sample, sink))
-        count_pixels(values, written)
+        count_pixels(values, written, sorted(set(sample.objects.values.tolist())))
         written.values = instances.values.tolist()
 
 
