@@ -280,13 +280,11 @@ def _open_folder(path: Path, store: PackageStore) -> ModelPackage:
         named = {path.name, *named_files(definition, Listing(list(paths)))}
         paths = {name: one for name, one in paths.items() if name in named}
     if len(paths) > MAX_FOLDER_FILES or sum(one.stat().st_size for one in paths.values()) > Limits().total:
-        if runs_code(definition, listing):
-            raise PackageError(
-                "The folder of the model definition holds too many files to tell what its code would use.",
-                file=str(path.parent),
-                hint="Put the definition and its files into a folder of their own.",
-            )
-        paths = {name: one for name, one in paths.items() if "/" not in name or definition.model_file in name}
+        raise PackageError(
+            "The folder of the model definition holds too many files to tell what belongs to the model.",
+            file=str(path.parent),
+            hint="Put the definition and its files into a folder of their own.",
+        )
     try:
         files = store.hashes({**paths, **elsewhere})
     except OSError as error:

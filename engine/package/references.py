@@ -91,11 +91,22 @@ def named_files(definition: ModelDefinition, listing: Listing) -> Tuple[str, ...
     if runs_code(definition, listing):
         found.update(listing.code)
     weights = listing.find(definition.model_file) if definition.model_file else None
-    data = [name for name in listing.names if weights and name.startswith((f"{weights}.", f"{weights}_"))]
+    data = [name for name in listing.names if weights and _belongs(name, weights)]
     folders = (*found, "ModelCharacteristics")
     inside = [name for name in listing.names if any(name.startswith(f"{folder}/") for folder in folders)]
     plain = [name for name in listing.names if name in found or name.casefold() == "model_metrics.html"]
     return tuple(dict.fromkeys([*plain, *inside, *data]))
+
+
+def _belongs(name: str, weights: str) -> bool:
+    """Whether a file holds data of the weights: their name and more, an ONNX file's tensors, a SavedModel's files."""
+    folder, _, file = weights.rpartition("/")
+    if file == "saved_model.pb":
+        return name.startswith(f"{folder}/" if folder else ("variables/", "assets/", "fingerprint.pb"))
+    if name.startswith((f"{weights}.", f"{weights}_")):
+        return True
+    is_beside = name.rpartition("/")[0] == folder
+    return weights.endswith(".onnx") and is_beside and name.endswith((".data", ".bin", ".weight", ".weights"))
 
 
 def runs_code(definition: ModelDefinition, listing: Listing) -> bool:

@@ -187,6 +187,30 @@ def test_definition_with_its_folder(tmp_path, cache):
     assert not cache.exists()
 
 
+def test_data_of_the_weights_belongs_to_them(tmp_path, cache):
+    path = folder_package(tmp_path / "onnx", Framework="ONNX", ModelFile="net.onnx")
+    for name in ("net.onnx", "net.onnx.data", "tensors.bin", "other.txt"):
+        (path.parent / name).write_bytes(b"x")
+    names = [one.name for one in open_package(path, cache).files]
+    assert names == ["net.onnx", "net.onnx.data", "tensors.bin", "tree.emd"]
+    saved = {"Framework": "TensorFlow", "ModelConfiguration": "ObjectDetectionAPI", "ModelFile": "saved/saved_model.pb"}
+    path = folder_package(tmp_path / "saved", **saved)
+    (path.parent / "saved" / "variables").mkdir(parents=True)
+    (path.parent / "saved" / "saved_model.pb").write_bytes(b"x")
+    (path.parent / "saved" / "variables" / "variables.index").write_bytes(b"x")
+    names = [one.name for one in open_package(path, cache).files]
+    assert names == ["saved/saved_model.pb", "saved/variables/variables.index", "tree.emd"]
+
+
+def test_too_many_files_beside_code(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr("deep_raster.engine.package.opening.MAX_FOLDER_FILES", 3)
+    (tmp_path / "a.emd").write_text(json.dumps(CUSTOM))
+    for name in ("Finder.py", "b.txt", "c.txt", "d.txt"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(PackageError, match="folder of their own"):
+        open_package(tmp_path / "a.emd", cache)
+
+
 def test_folder_and_archive_are_the_same_package(tmp_path, cache, dlpk):
     path = folder_package(tmp_path / "model")
     (path.parent / "ModelCharacteristics").mkdir()
