@@ -27,7 +27,11 @@ FORMATS = (
     "Export_Tiles",
     "CycleGAN",
     "Panoptic_Segmentation",
+    "COCO",
+    "YOLO",
+    "YOLO_segmentation",
 )
+EXISTING = ("APPEND", "REPLACE", "CONTINUE")
 CHIP_FORMATS = ("TIFF", "PNG", "JPEG", "MRF")
 REFERENCE_SYSTEMS = ("MAP_SPACE", "PIXEL_SPACE")
 CROP_MODES = ("FIXED_SIZE", "BOUNDING_BOX")
@@ -154,6 +158,31 @@ class ExportTrainingData(EngineAlgorithm):
                 )
             ),
             *parameters.extent_and_cell_size(),
+            rare(
+                parameters.rasters(
+                    "COLLECTION", tr("Further rasters"), tr("More rasters of the same kind: layers, files or folders.")
+                )
+            ),
+            rare(parameters.processing_mode()),
+            rare(
+                parameters.choice(
+                    "EXISTING",
+                    tr("Chips that are there"),
+                    tr(
+                        "APPEND adds to chips already in the folder, REPLACE removes them first, CONTINUE goes on with "
+                        "the same export where it stopped."
+                    ),
+                    EXISTING,
+                )
+            ),
+            rare(
+                parameters.string(
+                    "SPLIT",
+                    tr("Parts to train, validate and test"),
+                    tr("For COCO and YOLO: three parts of 1, given to whole blocks of the raster."),
+                    default="0.8,0.1,0.1",
+                )
+            ),
             rare(parameters.workers()),
             parameters.new_folder(
                 "OUTPUT", tr("Training data folder"), tr("Folder of the chips; an existing one is added to.")
@@ -171,7 +200,7 @@ class ExportTrainingData(EngineAlgorithm):
         labels_are_raster = read.is_raster("LABELS")
         instances_are_raster = read.is_raster("INSTANCES")
         return jobs.ExportTrainingData(
-            inputs=read.rasters("INPUT"),
+            inputs=read.rasters("INPUT", "COLLECTION"),
             output=read.file_output("OUTPUT"),
             format=read.choice("FORMAT"),
             inputs2=() if second is None else (second,),
@@ -195,5 +224,8 @@ class ExportTrainingData(EngineAlgorithm):
             min_overlap=read.number("MIN_OVERLAP"),
             extent=read.extent(),
             cell_size=read.number("CELL_SIZE"),
+            processing_mode=read.choice("PROCESSING_MODE"),
+            split=read.parts("SPLIT"),
+            existing=read.choice("EXISTING"),
             workers=read.whole("WORKERS"),
         )

@@ -252,21 +252,7 @@ def extent_and_cell_size() -> List[Parameter]:
 
 def run_options(*, mode: bool = True) -> List[Parameter]:
     """How a job with a network runs, from PROCESSING_MODE to TRUST, in this order."""
-    found = []
-    if mode:
-        found.append(
-            advanced(
-                choice(
-                    "PROCESSING_MODE",
-                    tr("Processing mode"),
-                    tr(
-                        "MOSAICKED treats all rasters as one image, ITEMS_SEPARATELY gives each its own result "
-                        "and notes the raster's name with it."
-                    ),
-                    MODES,
-                )
-            )
-        )
+    found = [advanced(processing_mode())] if mode else []
     found += extent_and_cell_size()
     found.append(
         features(
@@ -302,6 +288,19 @@ def run_options(*, mode: bool = True) -> List[Parameter]:
         ),
     ]
     return found
+
+
+def processing_mode() -> Parameter:
+    """PROCESSING_MODE."""
+    return choice(
+        "PROCESSING_MODE",
+        tr("Processing mode"),
+        tr(
+            "MOSAICKED treats all rasters as one image, ITEMS_SEPARATELY gives each its own result and notes the "
+            "raster's name with it."
+        ),
+        MODES,
+    )
 
 
 def placement() -> List[Parameter]:

@@ -90,6 +90,22 @@ class ParameterReader:
                 tr("{name} takes whole numbers such as 0 or 0,1, not “{text}”.").format(name=name, text=self.text(name))
             ) from None
 
+    def parts(self, name: str) -> Tuple[float, float, float]:
+        """Return three numbers from 0 to 1.
+
+        Raises:
+            QgsProcessingException: it is something else.
+        """
+        try:
+            first, second, third = (float(part) for part in self.words(name))
+        except ValueError:
+            raise QgsProcessingException(
+                tr("{name} takes three numbers such as 0.8,0.1,0.1, not “{text}”.").format(
+                    name=name, text=self.text(name)
+                )
+            ) from None
+        return first, second, third
+
     def arguments(self, name: str = "ARGUMENTS") -> Dict[str, str]:
         """Return name=value;name=value or JSON as a mapping."""
         from ..engine.package.parameters import parse_arguments

@@ -20,8 +20,24 @@ from .reader import ParameterReader
 from .text import tr
 
 AUTO = "AUTO"
-MODEL_TYPES = (AUTO, "FASTERRCNN", "RETINANET", "FCOS", "SSD", "MASKRCNN", "UNET", "DEEPLAB", "FEATURE_CLASSIFIER")
-AUGMENTATIONS = ("DEFAULT", "NONE")
+MODEL_TYPES = (
+    AUTO,
+    "FCOS",
+    "RETINANET",
+    "FASTERRCNN",
+    "MASKRCNN",
+    "UNET",
+    "UNETPLUSPLUS",
+    "MANET",
+    "LINKNET",
+    "FPN",
+    "PSPNET",
+    "DEEPLAB",
+    "DEEPLABV3PLUS",
+    "UPERNET",
+    "SEGFORMER",
+    "FEATURE_CLASSIFIER",
+)
 
 
 class TrainModel(EngineAlgorithm):
@@ -46,7 +62,10 @@ class TrainModel(EngineAlgorithm):
             parameters.choice(
                 "MODEL_TYPE",
                 tr("Model type"),
-                tr("Family of the network; AUTO chooses one that suits the label format."),
+                tr(
+                    "Family of the network: FCOS, RETINANET and FASTERRCNN find boxes, MASKRCNN outlines, UNET to "
+                    "SEGFORMER classify pixels, FEATURE_CLASSIFIER objects. AUTO takes one that suits the labels."
+                ),
                 MODEL_TYPES,
             ),
             parameters.string(
@@ -91,11 +110,14 @@ class TrainModel(EngineAlgorithm):
                 maximum=0.9,
             ),
             rare(
-                parameters.choice(
+                parameters.string(
                     "AUGMENTATION",
                     tr("Augmentation"),
-                    tr("DEFAULT shows turned, mirrored and brightened chips as well."),
-                    AUGMENTATIONS,
+                    tr(
+                        "DEFAULT shows turned, mirrored and brightened chips as well, NONE does not; or single "
+                        "strengths such as zoom=1.2;brightness=0.1;turn=0."
+                    ),
+                    default="DEFAULT",
                 )
             ),
             rare(
@@ -159,7 +181,7 @@ class TrainModel(EngineAlgorithm):
             learning_rate=read.number("LEARNING_RATE"),
             chip_size=read.whole("CHIP_SIZE"),
             validation=read.number("VALIDATION"),
-            augmentation=read.choice("AUGMENTATION"),
+            augmentation=read.text("AUGMENTATION") or "DEFAULT",
             early_stopping=read.whole("EARLY_STOPPING"),
             freeze=read.flag("FREEZE"),
             arguments=read.arguments(),

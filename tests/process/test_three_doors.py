@@ -121,3 +121,14 @@ def test_the_same_features(real, provider, image, detector, tmp_path):
     assert len(found) == int(command.results["COUNT"]) > 20
     assert features(tmp_path / "script.gpkg") == found
     assert features(tmp_path / "model.gpkg") == found
+
+
+def test_every_model_type_on_offer_is_known_to_the_training(real):
+    from deep_raster.processing_provider.trainmodel import AUTO, MODEL_TYPES
+
+    code = "import json, runpy, sys; runpy.run_path(sys.argv[1], run_name='launch')['register']()\n"
+    code += "from deep_raster.engine.training.settings import MODEL_TYPES\nprint(json.dumps(sorted(MODEL_TYPES)))"
+    launch = str(Path(__file__).resolve().parents[2] / "engine" / "launch.py")
+    told = subprocess.run([real.python, "-I", "-c", code, launch], capture_output=True, text=True, check=True).stdout
+    known = set(json.loads(told.strip().splitlines()[-1]))
+    assert {one.replace("_", "") for one in MODEL_TYPES if one != AUTO} <= known

@@ -143,3 +143,12 @@ def test_only_what_has_no_default_is_required(provider):
         "computeaccuracy": ["DETECTED", "REFERENCE"],
         "setupenvironment": [],
     }
+
+
+def test_every_label_format_of_the_engine_is_on_offer(provider):
+    from deep_raster.engine.chips import rules
+    from deep_raster.processing_provider import exporttrainingdata
+
+    assert set(exporttrainingdata.FORMATS) == set(rules.FORMATS)
+    assert exporttrainingdata.CHIP_FORMATS == rules.CHIP_FORMATS
+    assert exporttrainingdata.EXISTING == (rules.APPEND, rules.REPLACE, rules.CONTINUE)
