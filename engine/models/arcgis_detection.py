@@ -123,8 +123,7 @@ def build_ssd(definition: ModelDefinition, bands: int) -> ArcgisSsd:
     version = int(definition.get("SSDVersion", 1))
     if version != 2:
         raise ModelError(
-            f"The package holds a SingleShotDetector of version {version}, made before 2019, which this program cannot "
-            "rebuild.",
+            f"The package holds a SingleShotDetector of version {version}, whose layout this program cannot rebuild.",
             stage="building the network",
             hint="Load and save it with a later arcgis.learn, or train it again.",
         )

@@ -7,7 +7,7 @@ Pixels keep their native type until this point: 16-bit data is never squeezed to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_ARCGIS_LEARN = "arcgis.learn.models._inferencing"
+_SERVICE_BANDS = {"LandsatService": 7, "SentinelService": 12}
 METHODS = ("none", "scale", "imagenet", "min_max", "mean_std")
 
 Numbers = Tuple[float, ...]
@@ -39,6 +41,8 @@ class Normalisation:
             range is that of the type. Floating-point values have no such range and stay as they are.
         fill_value: raster value that takes the place of pixels without data; None puts zero in after normalisation,
             which is the mean of what the network has seen.
+        service: a public image service that the training pixels came from ("LandsatService", "SentinelService"): its
+            reflectances are turned back into the digital numbers that the statistics are about.
     """
 
     method: str = "none"
@@ -49,6 +53,7 @@ class Normalisation:
     divisor: float = 255.0
     data_range: Optional[Tuple[float, float]] = None
     fill_value: Optional[float] = None
+    service: str = ""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -113,12 +118,13 @@ class Normalisation:
         if isinstance(members, Mapping):
             return cls.from_members(members)
         framework = (definition.framework or "").lower()
+        service = str(definition.get("Preprocessing", "")) if framework == _ARCGIS_LEARN else ""
         statistics = definition.get("NormalizationStats", None)
         if isinstance(statistics, Mapping):
-            return cls._from_arcgis(statistics, definition)
-        if framework in ("arcgis.learn.models._inferencing", "pytorch"):
+            return replace(cls._from_arcgis(statistics, definition), service=service)
+        if framework in (_ARCGIS_LEARN, "pytorch"):
             # Packages of both kinds are fed 0..255 and masked pixels arrive there as 0.
-            return cls.imagenet(255.0, fill_value=0.0)
+            return replace(cls.imagenet(255.0, fill_value=0.0), service=service)
         data_range = definition.data_range
         low_high = (float(data_range[0]), float(data_range[1])) if data_range else None
         return cls("none", data_range=low_high, fill_value=0.0)
@@ -178,10 +184,8 @@ class Normalisation:
         Networks that normalise again inside (torchvision's detectors) are fed this.
         """
         if self.method == "imagenet":
-            return Normalisation("scale", divisor=self.divisor, fill_value=self.fill_value)
-        if self.method == "min_max":
-            return Normalisation("min_max", minimum=self.minimum, maximum=self.maximum, fill_value=self.fill_value)
-        return self
+            return replace(self, method="scale")
+        return replace(self, mean=(), std=()) if self.method == "min_max" else self
 
     def to_members(self) -> dict[str, Any]:
         """Return the ``Normalization`` member of a definition; :meth:`from_definition` reads it back."""
@@ -252,6 +256,7 @@ class Normalisation:
         Returns:
             (N, bands, rows, columns) float32, C-contiguous, without NaN where ``valid`` is False.
         """
+        pixels = self._digital_numbers(pixels)
         gain, bias = self.gain_and_bias(pixels.shape[1], pixels.dtype)
         # Types with more than 24 significant bits lose their small differences if cast to float32 first.
         wide = (pixels.dtype.kind in "ui" and pixels.dtype.itemsize > 2) or pixels.dtype == np.float64
@@ -267,6 +272,19 @@ class Normalisation:
             for band, value in enumerate(fill):
                 normalised[:, band][~valid] = value
         return normalised
+
+    def _digital_numbers(self, pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Undo the reflectance scaling of a public image service, for its full set of bands as 32-bit floats only."""
+        bands = _SERVICE_BANDS.get(self.service)
+        if pixels.dtype != np.float32 or pixels.shape[1] != bands:
+            return pixels
+        values: npt.NDArray[np.float32] = pixels.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            if self.service == "LandsatService":
+                values = (np.clip(values, 0, 1) + np.float32(0.2)) / np.float32(0.0000275)
+            else:
+                values = np.clip(np.rint(values * np.float32(10_000)), 0, 65_535)
+        return values
 
 
 def _numbers(values: Sequence[Any]) -> Numbers:

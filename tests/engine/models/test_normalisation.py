@@ -161,3 +161,27 @@ def test_impossible_definitions_are_refused(members, sentence):
 def test_another_number_of_bands_is_refused():
     with pytest.raises(DefinitionError, match="normalises 3 bands, but it is given 4"):
         Normalisation.imagenet().apply(batch(bands=4))
+
+
+@pytest.mark.parametrize(
+    ("service", "bands", "numbers"),
+    [
+        ("LandsatService", 7, lambda one: (np.clip(one, 0, 1) + 0.2) / 0.0000275),
+        ("SentinelService", 12, lambda one: np.clip(np.round(one * 10_000), 0, 65_535)),
+    ],
+)
+def test_reflectances_of_public_services_become_digital_numbers(service, bands, numbers):
+    low, high = list(range(100, 100 + bands)), list(range(9000, 9000 + bands))
+    members = {
+        **ARCGIS,
+        "ExtractBands": list(range(bands)),
+        "Preprocessing": service,
+        "NormalizationStats": {"band_min_values": low, "band_max_values": high},
+    }
+    normalisation = Normalisation.from_definition(build_definition(members))
+    pixels = np.random.default_rng(0).uniform(-0.2, 1.4, (1, bands, 4, 4)).astype(np.float32)
+    wanted = (numbers(pixels.astype(np.float64)) - column(low)) / (column(high) - column(low))
+    np.testing.assert_allclose(normalisation.apply(pixels), wanted, rtol=1e-4, atol=2e-4)
+    raw = (pixels * 10_000).clip(0).astype(np.uint16)
+    plain = (raw - column(low)) / (column(high) - column(low))
+    np.testing.assert_allclose(normalisation.apply(raw), plain, rtol=1e-4, atol=1e-5)
