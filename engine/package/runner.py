@@ -47,6 +47,8 @@ def create_package(job: CreatePackage, session: Session) -> Dict[str, Any]:
             names = list(named_files(package.definition, Listing(names)))
         files = {name: package.file(name) for name in names if not _is_made_by_us(name)}
     else:
+        if source.is_file() and formats.detect(source).kind == formats.SAVED_MODEL:
+            source = source.parent  # its variables lie beside it
         members = propose(source, job.answers, _describe(source, session))
         files[source.name] = source
         files.update(_siblings(source))

@@ -145,6 +145,28 @@ def test_package_of_a_bare_onnx_file(tmp_path):
     assert package.read("land.onnx") == path.read_bytes()
 
 
+def test_package_of_a_saved_model_brings_its_variables(tmp_path):
+    # a graph with a signature: schema version 1, one meta graph, signature_def {"serving_default": image -> scores}
+    def field(number, data):
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    def tensor(name, *sizes):
+        shape = b"".join(field(2, b"\x08" + bytes([size])) for size in sizes)
+        return field(1, name) + field(2, field(1, name + b":0") + field(3, shape))
+
+    signature = field(1, tensor(b"image", 1, 32, 24, 3)) + field(2, tensor(b"scores", 1, 5))
+    graph = field(5, field(1, b"serving_default") + field(2, signature))
+    folder = tmp_path / "roofs"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01" + field(2, graph))
+    (folder / "variables" / "variables.index").write_bytes(b"index")
+    values = create(folder / "saved_model.pb", tmp_path / "roofs.dlpk", ModelConfiguration="KerasClassifier")
+    package = open_package(values["OUTPUT"])
+    assert (package.definition.model_file, len(package.definition.classes)) == ("roofs", 5)
+    assert (package.definition.image_height, package.definition.image_width) == (32, 24)
+    assert (package.file(package.definition.model_file) / "variables" / "variables.index").read_bytes() == b"index"
+
+
 def test_bare_network_that_tells_too_little(tmp_path):
     import h5py
 
