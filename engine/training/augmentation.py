@@ -13,8 +13,7 @@ from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
+from PIL import Image
 
 from ..errors import JobError
 
@@ -210,9 +209,10 @@ def resize(sample: Sample, side: int) -> Sample:
     if sample.size == (side, side):
         return sample
     factor = side / sample.size[0]
-    pixels = F.interpolate(
-        torch.from_numpy(sample.pixels)[None], (side, side), mode="bilinear", antialias=True, align_corners=False
-    )[0].numpy()
+    # Pillow rather than torch: samples are made beside the training, and torch would start its threads a second time.
+    pixels = np.stack(
+        [np.asarray(Image.fromarray(band).resize((side, side), Image.Resampling.BILINEAR)) for band in sample.pixels]
+    )
 
     def pick(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         places = np.minimum(((np.arange(side) + 0.5) / factor).astype(np.int64), array.shape[-1] - 1)
