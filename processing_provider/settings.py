@@ -6,12 +6,15 @@ import os
 
 from qgis.core import QgsSettings
 
+from .compat import is_null
+
 PREFIX = "deep_raster"
 CACHE_VARIABLE = "DEEP_RASTER_CACHE"
 
 
 def _read(name: str, default: str) -> str:
-    return str(QgsSettings().value(f"{PREFIX}/{name}", default) or default)
+    value = QgsSettings().value(f"{PREFIX}/{name}", default)
+    return default if is_null(value) else str(value)
 
 
 def _write(name: str, value: str) -> None:

@@ -30,7 +30,7 @@ class EnvironmentTask(QgsTask):
         try:
             self._environment = self._work(self)
         except JobCancelled:
-            self._reason = tr("Cancelled. The same set-up goes on where it stopped.")
+            return False
         except DeepRasterError as error:
             self._reason = str(error)
         except Exception as error:
@@ -40,7 +40,8 @@ class EnvironmentTask(QgsTask):
 
     def finished(self, result: bool) -> None:
         """Tell the outcome; in the main thread."""
-        self.ended.emit(self._environment, self._reason)
+        reason = self._reason or tr("Cancelled. The same set-up goes on where it stopped.")
+        self.ended.emit(self._environment, reason)
 
     def progress_told(self, fraction: float, text: str) -> None:
         """Pass progress on to whoever listens."""

@@ -18,6 +18,7 @@ from qgis.PyQt.QtWidgets import QAction, QWidget
 from ...engine.errors import DeepRasterError
 from ...engine.package.peek import peek_definition
 from ...processing_provider.base import ICONS
+from ...processing_provider.compat import alive
 from ...processing_provider.text import tr
 from ..algorithms import open_algorithm
 from .card import show_card
@@ -100,8 +101,8 @@ class ModelItemProvider(QgsDataItemProvider):
         if not path or not is_model(path) or not Path(path).is_file():
             return None
         item = ModelItem(self._iface, parentItem, path)
+        self._items = [one for one in self._items if alive(one)]
         self._items.append(item)
-        item.destroyed.connect(lambda *_: self._items.remove(item) if item in self._items else None)
         return item
 
 

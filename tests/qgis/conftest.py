@@ -27,6 +27,15 @@ def _isolated(monkeypatch, tmp_path):
     monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _no_settings(qgis_app):
+    from qgis.core import QgsSettings
+
+    QgsSettings().remove("deep_raster")
+    yield
+    QgsSettings().remove("deep_raster")
+
+
 @pytest.fixture
 def provider(qgis_app, qgis_processing):
     from deep_raster.engine.client import shutdown_engines
@@ -46,7 +55,7 @@ class FakeEngine:
     """The jobs that the stand-in was given, oldest first."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.python = folder, FAKE_PYTHON
 
     @property
     def jobs(self) -> list:

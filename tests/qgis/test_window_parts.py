@@ -1,0 +1,429 @@
+"""The parts of the window without a window: arguments, consent, options, browser items, loading and unloading."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+from conftest_values import DEFINITION, write_package
+from qgis.core import QgsApplication, QgsProcessingParameterString
+from qgis.PyQt.QtCore import QObject, pyqtSignal
+from qgis.PyQt.QtWidgets import QApplication, QComboBox, QLineEdit, QMainWindow, QMenu, QPushButton, QToolBar
+
+
+def spin(condition, seconds=20.0):
+    """Let Qt work until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+# --- arguments -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def panel(provider):
+    from deep_raster.plugin.widgets.arguments import ArgumentsPanel
+
+    panel = ArgumentsPanel()
+    yield panel
+    panel.deleteLater()
+
+
+def editors(panel):
+    return {one.parameter.name: one for one in panel.table.editors}
+
+
+def test_a_typed_editor_for_each_argument(panel, model):
+    from deep_raster.engine.package.emd import read_definition
+    from deep_raster.engine.package.parameters import declared_parameters
+
+    panel.follow(str(model))
+    declared = declared_parameters(read_definition(model))
+    assert [one.parameter for one in panel.table.editors] == list(declared) and declared
+    assert panel.text() == "", "defaults need not be written"
+    found = editors(panel)
+    found["threshold"].set_value("0.25")
+    found["padding"].set_value("16")
+    found["test_time_augmentation"].set_value("true")
+    assert panel.text() == "padding=16;threshold=0.25;test_time_augmentation=True"
+    assert "2 classes: tree, house" in panel.about.text() and "bands 1, 2, 3" in panel.about.text()
+
+
+def test_a_value_is_shown_and_survives_another_model(panel, model, tmp_path):
+    panel.set_text("threshold=0.75;padding=8")
+    panel.follow(str(model))
+    assert editors(panel)["threshold"].value() == "0.75"
+    other = tmp_path / "other.emd"
+    other.write_text(json.dumps({**DEFINITION, "ImageHeight": 512, "ImageWidth": 512}))
+    panel.follow(str(other))
+    assert panel.text() == "padding=8;threshold=0.75"
+
+
+def test_without_a_readable_model_it_is_a_line_of_text(panel):
+    panel.follow("/nowhere/x.dlpk")
+    panel.line.setText("padding=3")
+    assert panel.text() == "padding=3"
+    assert panel.about.text()
+
+
+def test_values_with_semicolons_become_json():
+    from deep_raster.plugin.widgets.arguments import to_text
+
+    assert to_text({"a": "1", "b": "2"}) == "a=1;b=2"
+    assert json.loads(to_text({"a": "1;2", "b": " x"})) == {"a": "1;2", "b": " x"}
+
+
+class ModelerParametersDialog:  # the name is what Processing looks at
+    def getAvailableValuesOfType(self, *_):
+        return ["source"]
+
+    def resolveValueDescription(self, _value):
+        return "from another step"
+
+
+class BatchAlgorithmDialog:
+    pass
+
+
+class AlgorithmDialog:
+    pass
+
+
+def test_three_faces(provider):
+    from deep_raster.plugin.widgets.arguments import ArgumentsPanel, ArgumentsWrapper
+
+    parameter = QgsProcessingParameterString("ARGUMENTS", "Arguments", "", optional=True)
+    faces = {ModelerParametersDialog: QComboBox, BatchAlgorithmDialog: QLineEdit, AlgorithmDialog: ArgumentsPanel}
+    for dialog, kind in faces.items():
+        wrapper = ArgumentsWrapper(parameter, dialog())
+        assert isinstance(wrapper.widget, kind)
+        wrapper.setValue("padding=4")
+        assert wrapper.value() == "padding=4"
+
+
+def test_the_editor_follows_the_model_parameter(provider, model):
+    from deep_raster.plugin.widgets.arguments import ArgumentsWrapper
+
+    class ModelWrapper(QObject):
+        widgetValueHasChanged = pyqtSignal(object)
+        value = ""
+        parameter = QgsProcessingParameterString("MODEL", "Model")
+
+        def parameterDefinition(self):
+            return self.parameter
+
+        def parameterValue(self):
+            return self.value
+
+    other = ModelWrapper()
+    parameter = QgsProcessingParameterString("ARGUMENTS", "A", "", optional=True)  # wrappers do not keep it
+    wrapper = ArgumentsWrapper(parameter, AlgorithmDialog())
+    changes = []
+    wrapper.widgetValueHasChanged.connect(changes.append)
+    wrapper.postInitialize([wrapper, other])
+    assert not wrapper.widget.table.editors
+    other.value = str(model)
+    other.widgetValueHasChanged.emit(other)
+    assert "threshold" in editors(wrapper.widget)
+    editors(wrapper.widget)["threshold"].set_value("0.3")
+    assert wrapper.value() == "threshold=0.3" and changes
+
+
+def test_parameters_name_the_widget_by_a_path_that_exists(provider):
+    algorithm = QgsApplication.processingRegistry().algorithmById("deepraster:detectobjects")
+    path = algorithm.parameterDefinition("ARGUMENTS").metadata()["widget_wrapper"]["class"]
+    assert path == "deep_raster.plugin.widgets.arguments.ArgumentsWrapper"
+
+
+# --- packages and consent ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def code_package(tmp_path):
+    definition = {**DEFINITION, "Framework": "", "ModelConfiguration": "", "InferenceFunction": "find.py"}
+    return write_package(tmp_path / "code.dlpk", definition, {"find.py": "class Find:\n    pass  # a mark\n"})
+
+
+def opened_later(path):
+    from deep_raster.plugin.packages.tasks import open_later
+
+    answers = []
+    open_later(str(path), lambda opened, reason: answers.append((opened, reason)))
+    spin(lambda: answers)
+    return answers[0]
+
+
+def test_a_package_is_opened_in_the_background(provider, code_package, tmp_path):
+    opened, _reason = opened_later(code_package)
+    assert opened.needs == ("code",) and not opened.verdict.allowed and opened.protection
+    broken = tmp_path / "broken.dlpk"
+    broken.write_bytes(code_package.read_bytes()[:300])
+    opened, reason = opened_later(broken)
+    assert opened is None and "broken.dlpk" in reason
+
+
+def test_consent_shows_everything_and_harmless_is_the_default(provider, code_package):
+    from deep_raster.plugin.packages.consent import Answer, ConsentDialog
+
+    opened, _reason = opened_later(code_package)
+    dialog = ConsentDialog(opened)
+    assert "a mark" in dialog.source.toPlainText()
+    assert opened.package.digest in [one.text() for one in dialog.findChildren(QLineEdit)]
+    defaults = [one.objectName() for one in dialog.findChildren(QPushButton) if one.isDefault()]
+    assert defaults == ["NOT_NOW"]
+    dialog.show()
+    dialog.reject()  # Esc and the window's cross
+    assert dialog.answer is Answer.NOT_NOW
+    dialog.deleteLater()
+
+
+def test_a_card_offers_no_run_only(provider, code_package):
+    from deep_raster.plugin.packages.consent import ConsentDialog
+
+    opened, _reason = opened_later(code_package)
+    dialog = ConsentDialog(opened, run=False)
+    names = {one.objectName() for one in dialog.findChildren(QPushButton)}
+    assert "ONCE" not in names and {"NOT_NOW", "ALWAYS", "NEVER"} <= names
+    dialog.deleteLater()
+
+
+@pytest.mark.parametrize(("button", "decision"), [("ALWAYS", "allowed"), ("NEVER", "denied"), ("ONCE", None)])
+def test_answers_are_remembered_by_hash_and_can_be_revoked(provider, code_package, monkeypatch, button, decision):
+    from deep_raster.engine.package.consents import ConsentStore
+    from deep_raster.plugin.environment.options_page import OptionsPage
+    from deep_raster.plugin.packages import consent
+
+    opened, _reason = opened_later(code_package)
+    monkeypatch.setattr(consent, "qt_exec", lambda dialog: dialog.findChild(QPushButton, button).click())
+    assert consent.ask(opened).name == button
+    known = ConsentStore().decision(opened.package.digest)
+    assert (known.decision if known else None) == decision
+    again, _reason = opened_later(code_package)
+    assert again.verdict.allowed == (decision == "allowed")
+    page = OptionsPage(SimpleNamespace(mainWindow=lambda: None))
+    assert page.consents.rowCount() == (1 if decision else 0)
+    assert not page.revoke.isEnabled()
+    if decision:
+        page.consents.selectRow(0)
+        page.revoke.click()
+        assert ConsentStore().entries() == () and page.consents.rowCount() == 0
+    page.deleteLater()
+
+
+def test_only_packages_with_code_are_looked_at_before_a_run(provider, code_package, model, tmp_path):
+    from deep_raster.engine.package.peek import may_ask, peek_definition
+
+    plain = write_package(tmp_path / "plain.dlpk", DEFINITION)
+    assert may_ask(code_package) and not may_ask(plain) and not may_ask(model)
+    assert [one.name for one in peek_definition(plain).classes] == ["tree", "house"]
+
+
+def test_browser_items_and_drops(provider, code_package, model, tmp_path):
+    from deep_raster.plugin.packages.browser import ModelDropHandler, ModelItemProvider
+
+    items = ModelItemProvider(None)
+    assert items.createDataItem(str(tmp_path), None) is None
+    item = items.createDataItem(str(model), None)
+    assert item.name() == "tree.emd" and not item.icon().isNull()
+    titles = [one.text() for one in item.actions(None)]
+    assert titles == ["Show model card", "Detect objects with this model…"]
+    assert ModelDropHandler(None).handleFileDrop(str(tmp_path / "picture.png")) is False
+
+
+# --- options and environment ---------------------------------------------------------------------------------------
+
+
+def test_options_are_kept_and_used(provider, fake_engine, monkeypatch, tmp_path):
+    import os
+
+    from deep_raster.plugin.environment.options_page import OptionsPage
+    from deep_raster.processing_provider import environments, settings
+
+    monkeypatch.delenv("DEEP_RASTER_PYTHON")
+    monkeypatch.delenv("DEEP_RASTER_CACHE")
+    python = str(fake_engine.python)
+    page = OptionsPage(SimpleNamespace(mainWindow=lambda: None))
+    page.python.setFilePath(python)
+    page.idle.setValue(0)
+    page.cache.setFilePath(str(tmp_path / "elsewhere"))
+    page.apply()
+    assert (settings.python(), settings.idle_minutes()) == (python, 0)
+    assert os.environ["DEEP_RASTER_CACHE"] == str(tmp_path / "elsewhere")
+    assert environments.state() == (True, "")
+    assert environments.find().python == python
+    page.python.setFilePath("")
+    page.idle.setValue(5)
+    page.cache.setFilePath("")
+    page.apply()
+    assert "DEEP_RASTER_CACHE" not in os.environ and not environments.state()[0]
+    page.deleteLater()
+
+
+def test_set_up_shows_what_is_there_and_what_failed(provider, fake_engine, monkeypatch, tmp_path):
+    from deep_raster.engine.errors import EnvironmentFault
+    from deep_raster.plugin.environment import tasks
+    from deep_raster.plugin.environment.setup_dialog import SetupDialog
+
+    dialog = SetupDialog()
+    spin(lambda: dialog.start_button.isEnabled())
+    assert "torch" in dialog.report.toPlainText() and "2.13" in dialog.report.toPlainText()
+    asked = []
+
+    def create(frameworks, **options):
+        asked.append((frameworks, options["wheels"]))
+        options["on_progress"](0.5, "Installing torch")
+        raise EnvironmentFault("There is no room on the disk.", hint="Free 3 GB.")
+
+    monkeypatch.setattr(tasks, "create_environment", create)
+    dialog._group.button(1).setChecked(True)
+    dialog.wheels.setFilePath(str(tmp_path))
+    dialog.start()
+    assert not dialog.start_button.isEnabled()
+    spin(lambda: dialog.start_button.isEnabled())
+    assert asked == [(("onnx",), str(tmp_path))]
+    assert "There is no room on the disk. Free 3 GB." in dialog.report.toPlainText()
+    dialog.deleteLater()
+
+
+def test_a_set_up_can_be_cancelled(provider, monkeypatch):
+    from deep_raster.engine.errors import JobCancelled
+    from deep_raster.plugin.environment import tasks
+    from deep_raster.plugin.environment.setup_dialog import SetupDialog
+
+    def create(frameworks, **options):
+        while not options["is_cancelled"]():
+            time.sleep(0.01)
+        raise JobCancelled("stopped")
+
+    monkeypatch.setattr(tasks, "create_environment", create)
+    dialog = SetupDialog()
+    assert "setupenvironment" in dialog.report.toPlainText()
+    dialog.start()
+    QApplication.processEvents()
+    dialog.cancel()
+    spin(lambda: dialog.start_button.isEnabled())
+    assert "goes on where it stopped" in dialog.report.toPlainText()
+    dialog.deleteLater()
+
+
+# --- the plugin ----------------------------------------------------------------------------------------------------
+
+
+class Window(QMainWindow):
+    """What the plugin uses of QGIS's interface; unlike a mock it has no methods that QGIS lacks."""
+
+    def __init__(self):
+        super().__init__()
+        self.raster, self.factories, self.handlers = QMenu("Raster", self), [], []
+
+    def mainWindow(self):
+        return self
+
+    def rasterMenu(self):
+        return self.raster
+
+    def registerOptionsWidgetFactory(self, factory):
+        self.factories.append(factory)
+
+    def unregisterOptionsWidgetFactory(self, factory):
+        self.factories.remove(factory)
+
+    def registerCustomDropHandler(self, handler):
+        self.handlers.append(handler)
+
+    def unregisterCustomDropHandler(self, handler):
+        self.handlers.remove(handler)
+
+    def addToolBar(self, name):
+        return super().addToolBar(name)
+
+
+def test_loaded_and_unloaded_twice_leaves_nothing(qgis_app, qgis_processing):
+    import deep_raster
+    from deep_raster.processing_provider.base import dialog_factories
+
+    window = Window()
+    registry, items = QgsApplication.processingRegistry(), QgsApplication.dataItemProviderRegistry()
+
+    def footprint():
+        QApplication.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+        QApplication.processEvents()
+        names = sorted(one.objectName() for one in window.findChildren(QObject) if "DeepRaster" in one.objectName())
+        providers = [one.id() for one in registry.providers()]
+        kinds = [one.name() for one in items.providers()]
+        bars = len(window.findChildren(QToolBar))
+        return names, providers, kinds, bars, len(window.raster.actions()), list(dialog_factories)
+
+    before = footprint()
+    for _ in range(2):
+        plugin = deep_raster.classFactory(window)
+        plugin.initGui()
+        assert registry.providerById("deepraster") is not None
+        assert len(window.factories) == len(window.handlers) == 1
+        assert set(dialog_factories) == {"detectobjects", "classifypixels", "classifyobjects", "detectchange"}
+        menu = window.findChild(QMenu, "mDeepRasterMenu")
+        titles = [one.text() for one in menu.actions() if one.text()]
+        assert titles[0] == "Label objects…" and titles[-1] == "Set up environment…" and len(titles) == 12
+        plugin.unload()
+        assert footprint() == before
+        assert not window.factories and not window.handlers
+
+
+def test_without_a_window_only_the_algorithms_come(qgis_app):
+    import deep_raster
+    from deep_raster.processing_provider.base import dialog_factories
+
+    plugin = deep_raster.classFactory(None)
+    plugin.initProcessing()
+    assert QgsApplication.processingRegistry().providerById("deepraster") is not None
+    assert dialog_factories == {}
+    plugin.unload()
+    assert QgsApplication.processingRegistry().providerById("deepraster") is None
+
+
+# --- styles of results ---------------------------------------------------------------------------------------------
+
+
+def test_found_objects_get_the_colours_of_the_model(provider, model, tmp_path):
+    from deep_raster.processing_provider import outputs
+    from osgeo import ogr
+    from qgis.core import QgsVectorLayer
+
+    path = tmp_path / "found.gpkg"
+    source = ogr.GetDriverByName("GPKG").CreateDataSource(str(path))
+    layer = source.CreateLayer("found", None, ogr.wkbPolygon)
+    layer.CreateField(ogr.FieldDefn("Class", ogr.OFTString))
+    for name in ("tree", "tree", "pool"):
+        feature = ogr.Feature(layer.GetLayerDefn())
+        feature["Class"] = name
+        feature.SetGeometry(ogr.CreateGeometryFromWkt("POLYGON((0 0,1 0,1 1,0 1,0 0))"))
+        layer.CreateFeature(feature)
+    source = None
+    before = path.read_bytes()
+    outputs.write_class_style(str(path), "Class", outputs.class_colours(str(model)))
+    assert path.read_bytes() == before, "a style must not change the result"
+    loaded = QgsVectorLayer(str(path), "found", "ogr")
+    categories = loaded.renderer().categories()
+    assert [one.value() for one in categories] == ["tree", "pool"]
+    line = categories[0].symbol().symbolLayer(0).strokeColor()
+    assert (line.red(), line.green(), line.blue()) == (0, 200, 0)
+
+
+def test_a_loaded_result_is_styled_in_the_window(provider, fake_engine, image, model, tmp_path, monkeypatch):
+    """The post-processor runs although nobody but us keeps it."""
+    from deep_raster.processing_provider import outputs
+    from qgis.core import QgsProcessingContext, QgsProject
+
+    context = QgsProcessingContext()
+    path = str(tmp_path / "o.gpkg")
+    outputs.style_when_loaded(path, context)
+    assert path not in outputs._waiting, "it is not to be loaded"
+    context.addLayerToLoadOnCompletion(path, QgsProcessingContext.LayerDetails("o", QgsProject.instance(), "OUTPUT"))
+    outputs.style_when_loaded(path, context)
+    assert context.layerToLoadOnCompletionDetails(path).postProcessor() is outputs._waiting[path]
+    outputs._waiting.clear()
