@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -23,9 +24,9 @@ from .plan import Item, Plan, item_names, resolve_bands, source_state
 from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
-# Bytes that the pixels of a group may occupy, and the number of groups that keeps many workers busy.
+# Bytes that the pixels of a group may occupy, and the groups that every worker gets at least.
 GROUP_BUDGET = 96 * 2**20
-_GROUPS = 48
+_GROUPS_EACH = 6
 # Halos above this, in pixels, would need tiles so large that being exact does not pay.
 _MOST_HALO = 96
 # Members of a job that change where and how it runs, but not what comes out.
@@ -49,8 +50,7 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     loaded = load(name, job.model, options, context)
     for warning in loaded.package.warnings:
         context.emit(Log(WARNING, warning))
-    plan = make_plan(name, job, loaded, payload["job"], context)
-    done = _take_up(work, plan, options.resume)
+    plan, done = _take_up(work, make_plan(name, job, loaded, payload["job"], context), options.resume)
     if done:
         context.emit(Log(INFO, f"{len(done)} of {plan.groups} parts are finished already; the job goes on from there."))
     pixels = sum(one.grid.width * one.grid.height for one in plan.items)
@@ -78,7 +78,7 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
                 "coordinate reference system.",
                 hint="Set the CRS of the raster that lacks it.",
             )
-        item = _cut(item_name, inputs, second, grid, tiles, blend, values, first)
+        item = _cut(item_name, inputs, second, grid, tiles, blend, values, first, _workers(options))
         items.append(item)
         first += item.grouping.count
     if options.mask and not any(len(MaskArea.read(options.mask, one.grid)) for one in items):
@@ -112,15 +112,21 @@ def describe(members: Dict[str, Any]) -> Dict[str, Any]:
     return kept
 
 
-def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> List[int]:
-    """Return the finished groups of unfinished work of the same identity; otherwise begin anew."""
+def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int]]:
+    """Return the plan of unfinished work of the same identity with its finished groups; otherwise begin anew.
+
+    The old plan may group its tiles otherwise, for another number of workers; the result is the same.
+    """
     old = work.read_plan()
-    same = resume and old is not None and old.get("identity") == plan.identity
-    if same and Plan.from_dict(old or {}).to_dict()["items"] == plan.to_dict()["items"]:
-        return [int(one["group"]) for one in work.checked_receipts()]
+    if resume and old is not None and old.get("identity") == plan.identity:
+        return Plan.from_dict(old), [int(one["group"]) for one in work.checked_receipts()]
     work.clear()
     work.write_plan(plan.to_dict())
-    return []
+    return plan, []
+
+
+def _workers(options: jobs.RunOptions) -> int:
+    return options.workers or (16 if options.cluster else os.cpu_count() or 1)
 
 
 def _item_inputs(name: str, job: Any) -> List[Tuple[str, Tuple[jobs.RasterInput, ...], Tuple[jobs.RasterInput, ...]]]:
@@ -221,6 +227,7 @@ def _cut(
     blend: bool,
     values: Any,
     first: int,
+    workers: int,
 ) -> Item:
     with RasterSource.open(inputs, grid) as source:
         block, bands, itemsize = source.block_shape, source.count, source.dtype.itemsize
@@ -238,7 +245,7 @@ def _cut(
         layout,
         pixel_bytes=bands * itemsize * (2 if second else 1) + scores,
         budget=GROUP_BUDGET,
-        at_least=_GROUPS,
+        at_least=_GROUPS_EACH * workers,
         row_wise=block[0] * 4 < block[1],
     )
     return Item(name, inputs, second, grid, layout, grouping, first)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +35,15 @@ SCORE_NODATA = 255
 
 @dataclass
 class Counts:
-    """What became of the tiles of a group."""
+    """What became of the tiles of a group, and the processor seconds they took: all, and inside the network."""
 
     predicted: int = 0
     nodata: int = 0
     outside: int = 0
     constant: int = 0
     input_pixels: int = 0
+    seconds: float = 0.0
+    network_seconds: float = 0.0
 
 
 @dataclass
@@ -55,6 +59,14 @@ class Work:
     reader: Reader
     counts: Counts = field(default_factory=Counts)
 
+    def ask(self, method: Callable[[Array, Array], Any], pixels: Array, valid: Array) -> Any:
+        """Return what a method of the network answers, and note the time it takes."""
+        start = time.thread_time()
+        try:
+            return method(pixels, valid)
+        finally:
+            self.counts.network_seconds += time.thread_time() - start
+
 
 def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Predict one group of tiles.
@@ -66,6 +78,7 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     Returns:
         The receipt: ``group``, ``counts``, and ``file``, ``sha256``, ``bytes`` of the part unless there was nothing.
     """
+    start = time.process_time()
     work = _prepare(Path(payload["work"]), int(payload["group"]), context)
     work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
@@ -76,6 +89,7 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     if arrays:
         parts = WorkFolder(Path(payload["work"])).parts
         receipt.update(write_part(parts / f"{int(payload['group']):08d}.part", arrays, members))
+    work.counts.seconds = time.process_time() - start
     return receipt
 
 
@@ -118,9 +132,9 @@ def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     for tiles, pixels, valid in _batches(work):
         model, settings = work.loaded.model, work.loaded.settings
         if settings.test_time_augmentation:
-            answers = augmented_detections(model.detect, pixels, valid, settings.merge_policy)
+            answers = augmented_detections(partial(work.ask, model.detect), pixels, valid, settings.merge_policy)
         else:
-            answers = model.detect(pixels, valid)
+            answers = work.ask(model.detect, pixels, valid)
         for tile, answer, data in zip(tiles, answers, valid):
             found.append((tile, answer, data))
     parts = [_reported(work, *one) for one in found]
@@ -195,9 +209,9 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
         model, settings = work.loaded.model, work.loaded.settings
         _tell_location(model, work.item, tiles[0])
         if settings.test_time_augmentation:
-            scores = augmented_scores(model.scores, pixels, valid, settings.merge_policy)
+            scores = augmented_scores(partial(work.ask, model.scores), pixels, valid, settings.merge_policy)
         else:
-            scores = model.scores(pixels, valid)
+            scores = work.ask(model.scores, pixels, valid)
         for tile, score, data in zip(tiles, scores, valid):
             output.see(tile, data)
             if not work.plan.blend:

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from .. import jobs
 from ..errors import DeepRasterError, JobCancelled, JobError, WorkerError
-from ..events import WARNING
+from ..events import DEBUG, WARNING
 from ..session import Placement, Quarantined, Session
 from .journal import Journal, WorkFolder
 
@@ -74,6 +74,7 @@ def hand_out(
     done: Set[int] = set(plan["done"])
     total, finished = int(plan["groups"]), len(done)
     skipped: Dict[str, int] = {"nodata": 0, "outside": 0, "constant": 0}
+    seconds: Dict[str, float] = {"seconds": 0.0, "network_seconds": 0.0}
 
     def payloads() -> Iterator[Dict[str, Any]]:
         for group in range(total):
@@ -86,12 +87,18 @@ def hand_out(
             nonlocal finished
             journal.add(receipt)
             finished += 1
+            counts = receipt.get("counts", {})
             for name in skipped:
-                skipped[name] += int(receipt.get("counts", {}).get(name, 0))
+                skipped[name] += int(counts.get(name, 0))
+            for name in seconds:
+                seconds[name] += float(counts.get(name, 0.0))
             share = _PLANNED + (_PREDICTED - _PLANNED) * finished / max(1, total)
             session.progress(share, f"Predicting: part {finished:,} of {total:,}")
 
         failed = session.each(task, payloads(), on_receipt, placement)
+    if seconds["seconds"]:
+        text = f"Predicting took {seconds['seconds']:.1f} s of processor time, {seconds['network_seconds']:.1f} s of it"
+        session.log(f"{text} in the network.", DEBUG)
     if any(skipped.values()):
         session.log(
             f"Tiles left out: {skipped['nodata']:,} without data, {skipped['outside']:,} outside the mask, "

@@ -22,6 +22,8 @@ from ..raster.window import Window
 REDUNDANCY = 1.15
 # Sides of free tiles: below, calls cost more than pixels; above, activations need gigabytes.
 MIN_SIDE, MAX_SIDE = 512, 2048
+# Tiles that a raster gives at least, if they can have :data:`MIN_SIDE`.
+_FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = MAX
             fixed_spans(width, plan.width, plan.halo, plan.multiple),
             fixed_spans(height, plan.height, plan.halo, plan.multiple),
         )
-    side = free_side(plan, side_limit)
+    # A few large tiles of a small raster would leave processors idle.
+    side = free_side(plan, min(side_limit, max(MIN_SIDE, math.isqrt(width * height // _FEWEST) + 2 * plan.halo)))
     return TileLayout(
         free_spans(width, side, plan.halo, plan.multiple, align),
         free_spans(height, side, plan.halo, plan.multiple, align),
@@ -255,8 +258,11 @@ def plan_groups(
     """
     columns, rows = len(layout.columns), len(layout.rows)
     tile_bytes = max(one.size for one in layout.columns) * max(one.size for one in layout.rows) * pixel_bytes
-    most = max(1, min(budget // max(1, tile_bytes), columns * rows // max(1, at_least)))
+    room = max(1, budget // max(1, tile_bytes))
+    most = max(1, min(room, columns * rows // max(1, at_least)))
     if row_wise:
+        # A whole row of tiles together decodes each strip of the file once, even if processors wait at the end.
+        most = max(most, min(room, columns))
         across = min(columns, most)
         return Grouping(rows, columns, max(1, min(rows, most // across)), across)
     across = min(columns, max(1, math.isqrt(most)))

@@ -102,7 +102,7 @@ def test_a_cancelled_job_goes_on_where_it_stopped(tmp_path, make_package, use_mo
     raster = write_raster(tmp_path / "scene.tif", pixels, NORTH_UP)
     model, package, output = use_model(BlobDetector(plan(64, 16))), make_package(), tmp_path / "out.gpkg"
     first = InProcessSession(tmp_path)
-    first.stop_after = 5
+    first.stop_after = 3
     with pytest.raises(JobCancelled):
         detect.run(job(raster, package, output), first)
     assert not output.exists()
@@ -125,7 +125,7 @@ def test_a_damaged_part_is_done_again(tmp_path, make_package, use_model):
     use_model(BlobDetector(plan(64, 16)))
     package, output = make_package(), tmp_path / "out.gpkg"
     first = InProcessSession(tmp_path)
-    first.stop_after = 8
+    first.stop_after = 3
     with pytest.raises(JobCancelled):
         detect.run(job(raster, package, output), first)
     part = sorted((next(tmp_path.glob(".*.deepraster")) / "parts").glob("*.part"))[0]
@@ -145,12 +145,12 @@ def test_another_job_or_a_changed_raster_begins_anew(tmp_path, make_package, use
         return model.calls - before
 
     stopping = InProcessSession(tmp_path)
-    stopping.stop_after = 10
+    stopping.stop_after = 3
     some = calls(stopping)
     write_raster(tmp_path / "scene.tif", np.flipud(pixels), NORTH_UP)
     assert calls(InProcessSession(tmp_path)) > some
     stopping = InProcessSession(tmp_path)
-    stopping.stop_after = 10
+    stopping.stop_after = 3
     calls(stopping)
     anew = calls(InProcessSession(tmp_path), options=jobs.RunOptions(resume=False))
     assert anew == calls(InProcessSession(tmp_path))
