@@ -191,7 +191,7 @@ case(
 )
 case(
     "bomb-many-values",
-    lambda: build([Item("tree.emd", b'{"x":[' + b"0," * 2_100_000 + b"0]}", 8), Item("net.pth", WEIGHTS)]),
+    lambda: build([Item("tree.emd", b'{"x":[' + b"0," * 600_000 + b"0]}", 8), Item("net.pth", WEIGHTS)]),
     DEFINITION,
     "values",
 )
