@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from google.protobuf.message import DecodeError
-
 from ..errors import ModelError, TrustError
 from .tensorflow_operations import ALLOWED
 
@@ -22,6 +20,7 @@ def read_frozen_graph(path: Path) -> Any:
     Raises:
         ModelError: the file is missing, truncated or no graph.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.core.framework import graph_pb2
 
     graph = graph_pb2.GraphDef()
@@ -42,6 +41,7 @@ def read_meta_graph(folder: Path) -> Any:
     Raises:
         ModelError: the folder holds no readable SavedModel.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     path = folder / "saved_model.pb"
@@ -137,6 +137,7 @@ def _functions_of(value: Any) -> Iterator[str]:
 
 def _hidden(value: Any) -> Iterator[str]:
     """Yield forbidden operations of graphs that are written into texts of an attribute."""
+    from google.protobuf.message import DecodeError
     from tensorflow.core.framework import graph_pb2
 
     texts = [value.s, *value.list.s]

@@ -6,6 +6,7 @@ reading them unpickles and evaluates parts of the file.
 
 from __future__ import annotations
 
+import importlib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, Tuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..package.dlpk import ModelPackage
 
 _TRIAL_SIDE = 256
+_MOST_CODE = 50_000_000
 
 
 def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[str, str]) -> RoleModel:
@@ -46,6 +48,8 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     _check_kind(path)
     roles = NetworkRoles.from_definition(definition)
     require_consent(package, trust.TORCHSCRIPT)
+    if _uses_torchvision(path):
+        importlib.import_module("torchvision")  # brings operators such as suppression, which the file calls by name
     torch.set_num_threads(max(1, threads))
     bands = len(definition.extract_bands)
     if not bands:
@@ -82,6 +86,12 @@ def _check_kind(path: Path) -> None:
             file=str(path),
             hint="Save the network with torch.jit.save, or export it to ONNX.",
         )
+
+
+def _uses_torchvision(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        code = (entry for entry in archive.infolist() if "/code/" in entry.filename and entry.filename.endswith(".py"))
+        return any(b"ops.torchvision" in archive.read(entry) for entry in code if entry.file_size < _MOST_CODE)
 
 
 class TorchScriptNetwork:

@@ -37,7 +37,7 @@ sys.modules["network_files"] = files
 _spec.loader.exec_module(files)
 
 KL = tf_keras.layers
-CLASSES, WIDTH, WIDE, SIDE = 3, 16, 24, 128
+CLASSES, WIDTH, WIDE, SIDE = 3, 16, 24, 64
 SCALES, RATIOS, STRIDES = (8, 16, 32, 64, 96), (0.5, 1, 2), (4, 8, 16, 32, 64)
 CONFIG_BASE = """
 import os
@@ -57,8 +57,8 @@ class PondConfig(Config):
     NAME = 'ponds'
     BACKBONE = 'resnet50'
     NUM_CLASSES = 1 + 2
-    IMAGE_MIN_DIM = 128
-    IMAGE_MAX_DIM = 2 * 64
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 2 * 32
     RPN_ANCHOR_SCALES = (8, 16, 32, 64, 96)
     MEAN_PIXEL = np.array([12.5, 10.0, 8])
     STEPS_PER_EPOCH = compute()
@@ -279,9 +279,9 @@ def test_as_pixel_classifier(folder, reference):
 def test_settings_are_read_and_never_run(folder):
     values = read_constants(CONFIG, "ponds.py", {"config": CONFIG_BASE}.get)
     config = MaskRcnnConfig.from_values(values)
-    assert (config.backbone, config.num_classes, config.image_max_dim) == ("resnet50", 3, 128)
+    assert (config.backbone, config.num_classes, config.image_max_dim) == ("resnet50", 3, 64)
     assert config.mean_pixel == (12.5, 10.0, 8.0)
-    assert (config.image_min_dim, config.detection_nms_threshold, config.pre_nms_limit) == (128, 0.3, 6000)
+    assert (config.image_min_dim, config.detection_nms_threshold, config.pre_nms_limit) == (64, 0.3, 6000)
     with pytest.raises(ModelError, match="works out IMAGE_MAX_DIM with code"):
         read_constants("class C(Config):\n    IMAGE_MAX_DIM = ask()\nconfig = C()", "c.py", lambda _: None)
     with pytest.raises(ModelError, match="not valid Python"):

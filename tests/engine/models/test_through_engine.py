@@ -277,3 +277,39 @@ def test_keras_classes_of_features(tmp_path):
     _, fields = read_layer(output)
     names = {int(one): text for one, text in zip(fields["number"], fields["ClassLabel"])}
     assert [names[index] for index in range(6)] == [f"kind {value}" for value in wanted.argmax(1)]
+
+
+def test_scripted_torchvision_objects_after_tensorflow_in_the_same_engine(tmp_path):
+    """torchvision cannot be loaded into a process with TensorFlow: the worker dies and another one does the task."""
+    inputs, pixels = scene(tmp_path, 64, 96)
+    torch.manual_seed(4)
+    net = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=3, score_thresh=0.01
+    ).eval()
+    torch.jit.script(net).save(tmp_path / "net.pt")
+    tensors = {"Boxes": "boxes", "Scores": "scores", "Labels": "labels"}
+    members = {
+        "Framework": "TorchScript",
+        "ModelConfiguration": {
+            "Name": "Network",
+            "Input": {"Batched": False},
+            "Output": {"Kind": "Boxes", "FirstLabel": 1, "Tensors": tensors},
+        },
+        "ModelType": "ObjectDetection",
+        "ModelFile": "net.pt",
+        "ImageHeight": 64,
+        "ImageWidth": 96,
+        "Padding": 0,
+        "ExtractBands": [0, 1, 2],
+        "Normalization": {"Method": "scale", "Scale": 255, "Fill": 0},
+        "Classes": files.classes(2),
+    }
+    package, output = write_package(tmp_path, members), str(tmp_path / "out.gpkg")
+    with torch.no_grad():
+        wanted = net(list(files.scaled(pixels[None])))[0]
+    scores = wanted["scores"].numpy()
+    threshold = float(np.median(scores)) - 1e-3
+    trust = (open_package(package, cache=tmp_path / "cache").digest,)
+    run(jobs.DetectObjects(inputs, package, output, options(trust, threshold=str(threshold)), run_nms=False))
+    keep = scores > threshold
+    same_objects(output, wanted["boxes"].numpy()[keep], scores[keep], wanted["labels"].numpy()[keep] - 1)
