@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -15,7 +16,7 @@ from rasterio.features import shapes as gdal_shapes
 
 from .. import jobs
 from ..errors import JobError
-from ..events import Progress
+from ..events import DEBUG, Log, Progress
 from ..package.dlpk import open_package
 from ..package.reading import ClassInfo
 from ..raster.features import BATCH, FeatureWriter, Field
@@ -37,7 +38,7 @@ from .tiles import group_inner
 Array = npt.NDArray[Any]
 # Side of the pieces in which the output is written, and bytes of parts that are kept for the neighbouring piece.
 _PIECE = 4 * BLOCK
-_KEPT = 192 * 2**20
+_KEPT = 32 * 2**20
 
 
 def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -56,7 +57,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
     package = open_package(job.model)
     settings, _ = split_arguments(job.options.arguments, package)
     receipts = {int(one["group"]): one for one in folder.receipts()}
-    separate = bool(plan.items[0].name)
+    separate, start = bool(plan.items[0].name), time.process_time()
     values: Dict[str, Any] = {"OUTPUT": job.output}
     for name, key in (("confidence", "CONFIDENCE"), ("probabilities", "PROBABILITIES"), ("polygons", "POLYGONS")):
         target = getattr(job, f"{name}_output", "")
@@ -79,6 +80,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
                 source, target, plan.classes, settings.simplify, provenance(plan, package.digest), item.grid.crs
             )
         context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))
+    context.emit(Log(DEBUG, f"Writing took {time.process_time() - start:.1f} s of processor time."))
     return values
 
 

@@ -25,7 +25,7 @@ from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
 # Bytes that the pixels of a group may occupy, and the groups that every worker gets at least.
-GROUP_BUDGET = 96 * 2**20
+GROUP_BUDGET = 24 * 2**20
 _GROUPS_EACH = 6
 # Halos above this, in pixels, would need tiles so large that being exact does not pay.
 _MOST_HALO = 96

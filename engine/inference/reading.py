@@ -19,6 +19,8 @@ from ..workers.task import TaskContext
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 _WAITS = (1.0, 4.0, 15.0)
+# Blocks that a worker keeps decoded; raised for files of which one row of blocks is larger.
+_CACHE_MB = 24
 
 
 class PairSource:
@@ -52,7 +54,7 @@ def open_source(
     """Return the source of an item."""
     smooth: Any = resampling
     if not second:
-        return RasterSource.open(inputs, grid, bands, smooth)
+        return RasterSource.open(inputs, grid, bands, smooth, _CACHE_MB)
     return PairSource(
         RasterSource.open(inputs, grid, None, smooth), RasterSource.open(second, grid, None, smooth), bands
     )
