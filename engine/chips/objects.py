@@ -122,7 +122,7 @@ def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap:
     An object belongs to a chip if a part of it with an area lies inside, and at least ``min_overlap`` (0..1) of it.
     What lies beyond ``grid``, where a chip has no image, does not count as inside.
     """
-    if not len(objects):
+    if not len(objects) or not frames:
         return [no_objects() for _ in frames]
     tree = shapely.STRtree(objects.geometries)
     footprints = np.array([one.footprint for one in frames], dtype=object)
@@ -144,7 +144,7 @@ def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap:
 
 
 def _in_chip_pixels(geometries: Geometries, chip: npt.NDArray[np.int64], frames: Sequence[ChipFrame]) -> Geometries:
-    inverse = np.array([tuple(~one.placement)[:6] for one in frames])[chip]
+    inverse = np.array([tuple(~one.placement)[:6] for one in frames]).reshape(-1, 6)[chip]
     counts = shapely.get_num_coordinates(geometries)
     a, b, c, d, e, f = np.repeat(inverse, counts, axis=0).T
     x, y = shapely.get_coordinates(geometries).T

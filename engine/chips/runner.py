@@ -104,7 +104,7 @@ class _Export:
 
     def _numbers(self, plan: Dict[str, Any], done: Dict[int, Dict[str, Any]], kept: _Kept) -> Dict[str, List[int]]:
         """Return the numbers of each block's chips: in the order of the plan, whoever cut them and when."""
-        starts = staging.begin_publishing(self._job, self._place, list(plan["bands"]))
+        starts = staging.begin_publishing(self._place, list(plan["bands"]))
         order: Dict[Tuple[str, int, int], int] = {}
         following = dict(starts)
         for one in sorted(kept):

@@ -227,7 +227,6 @@ def _try_lock(file: Any) -> bool:
 def _prepare(job: ExportTrainingData, staging: Staging) -> str:
     """Make the working folder ready for this job; return a sentence on what was there."""
     own = digest(job)
-    _check_output(job, staging)
     found = read_json(staging.folder / "job.json") if staging.folder.exists() else None
     note = ""
     if job.existing == rules.CONTINUE and found and found.get("digest") == own:
@@ -244,9 +243,13 @@ def _prepare(job: ExportTrainingData, staging: Staging) -> str:
                 hint="Run it again with its own parameters and “continue”, or replace the folder.",
             )
         note = "An unfinished export in the output folder was given up."
+        if staging.publish_file.exists():
+            _remove_chips(staging.output)
         staging.discard()
+    _check_output(job, staging)
     staging.blocks.mkdir(parents=True)
-    write_json(staging.folder / "job.json", {"digest": own, "version": VERSION})
+    replace = job.existing == rules.REPLACE
+    write_json(staging.folder / "job.json", {"digest": own, "version": VERSION, "replace": replace})
     return note
 
 
@@ -290,15 +293,15 @@ def _accumulated(output: Path) -> Optional[Dict[str, Any]]:
     return None
 
 
-def begin_publishing(job: ExportTrainingData, staging: Staging, roots: List[str]) -> Dict[str, int]:
+def begin_publishing(staging: Staging, roots: List[str]) -> Dict[str, int]:
     """Return the first chip number of each root folder; from here on the output changes.
 
-    With REPLACE the old chips are removed first. Side files of the old state are kept beside until the end.
+    An export that was started with REPLACE removes the old chips first, whoever goes on with it. Side files of the old state are kept beside until the end.
     """
     known = read_json(staging.publish_file)
     if known is not None:
         return {str(root): int(number) for root, number in known.items()}
-    if job.existing == rules.REPLACE:
+    if (read_json(staging.folder / "job.json") or {}).get("replace"):
         _remove_chips(staging.output)
     shutil.rmtree(staging.before, ignore_errors=True)
     for root in roots:
