@@ -94,8 +94,7 @@ class _Reader:
 
     def _call(self, function: Any, values: Any) -> None:
         size = values[2] if isinstance(values, tuple) and len(values) > 2 else None
-        is_shape = isinstance(size, tuple) and all(isinstance(one, int) for one in size)
-        if function in _REBUILD and is_shape:
+        if function in _REBUILD and isinstance(size, tuple) and all(isinstance(one, int) for one in size):
             self.shapes.append(size)
         self._stack.append(_Opaque())
 
