@@ -11,7 +11,7 @@ from ..errors import DefinitionError, ModelError, PackageError
 from .base import Detections, TilePlan
 from .keras_files import read_layers
 from .keras_mask_rcnn_config import MaskRcnnConfig, read_constants
-from .keras_mask_rcnn_network import MaskRcnnNetwork, to_fractions
+from .keras_mask_rcnn_network import MaskRcnnNetwork, count_classes, to_fractions
 from .keras_resize import Placement, place, plan_multiple, plan_square, scale_images
 from .masks import Rings, mask_rings
 from .network import Array, integer_argument, number_argument
@@ -45,8 +45,9 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     prepare_tensorflow(device, threads)
     config = MaskRcnnConfig.from_values(_settings(package))
     path = package.file(definition.model_file)
-    network = MaskRcnnNetwork(config, read_layers(path), str(path))
-    _check_classes(network, definition, str(path))
+    layers = read_layers(path)
+    _check_classes(count_classes(layers, str(path)), config, definition, str(path))
+    network = MaskRcnnNetwork(config, layers, str(path))
     instances = _Instances(network, definition, arguments)
     if definition.model_type == "ImageClassification":
         return MaskRcnnPixelClassifier(instances, definition)
@@ -81,12 +82,12 @@ def _text(package: ModelPackage, name: str) -> str:
         ) from error
 
 
-def _check_classes(network: MaskRcnnNetwork, definition: ModelDefinition, file: str) -> None:
-    found, listed = network.classes - 1, len(definition.classes)
-    stated = network.config.num_classes
-    if stated and stated != network.classes:
+def _check_classes(count: int, config: MaskRcnnConfig, definition: ModelDefinition, file: str) -> None:
+    found, listed = count - 1, len(definition.classes)
+    stated = config.num_classes
+    if stated and stated != count:
         raise ModelError(
-            f"The weights are for {network.classes} classes with the background, but NUM_CLASSES of the model's "
+            f"The weights are for {count} classes with the background, but NUM_CLASSES of the model's "
             f"configuration is {stated}.",
             stage="loading the model",
             file=file,

@@ -36,7 +36,7 @@ class MaskRcnnNetwork:
             ModelError: layers are missing, or arrays have other shapes than the settings ask for.
         """
         self.config = config
-        self.classes = _size(layers, "mrcnn_class_logits", -1, file)
+        self.classes = count_classes(layers, file)
         width, wide = _size(layers, "fpn_c5p5", -1, file), _size(layers, "mrcnn_class_conv1", -1, file)
         pyramid = _pyramid(config, width)
         heads = (_classifier(config, self.classes, width, wide), _masks(config, self.classes, width))
@@ -251,6 +251,15 @@ def _masks(config: MaskRcnnConfig, classes: int, width: int) -> Any:
         x = kl.ReLU()(kl.BatchNormalization(name=f"mrcnn_mask_bn{number}")(x))
     x = kl.Conv2DTranspose(256, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
     return keras.Model(given, kl.Conv2D(classes, 1, activation="sigmoid", name="mrcnn_mask")(x))
+
+
+def count_classes(layers: Layers, file: str) -> int:
+    """Return the number of classes that weights are for, the background included.
+
+    Raises:
+        ModelError: the layer that tells it is missing.
+    """
+    return _size(layers, "mrcnn_class_logits", -1, file)
 
 
 def _size(layers: Layers, layer: str, axis: int, file: str) -> int:
