@@ -74,6 +74,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     network = nn.Sequential(encoder, head)
     weights.fit(network, tensors, path)
     runner = Runner(network, normalisation, device, threads)
+    runner.fold(bands, min(side))
     plan = TilePlan(side[1], side[0], batch=batch_size(definition, given, runner))
     model = TorchObjectClassifier(
         runner,

@@ -53,6 +53,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
         network = build_retinanet(definition, bands)
     weights.fit(network, tensors, path)
     runner = Runner(network, normalisation, device, threads)
+    runner.fold(bands, side, "encoder" if isinstance(network, ArcgisRetinaNet) else "0")
     threshold = given.number("threshold", 0.5, 0, 1)
     overlap = given.number("nms_overlap", 0.1, 0, 1)
 

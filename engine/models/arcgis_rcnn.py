@@ -69,6 +69,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     network.roi_heads.score_thresh = given.number("threshold", 0.9 if masks else 0.5, 0, 1)
     overlap = given.number("nms_overlap", 1.0 if masks else 0.1, 0, 1)
     runner = Runner(network, normalisation.without_moments(), device, threads)
+    runner.fold(bands, 64, "backbone")
 
     def find(images: torch.Tensor) -> Sequence[Found]:
         return [_plain(found, overlap) for found in network(list(images))]

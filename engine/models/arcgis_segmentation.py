@@ -45,6 +45,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     network = build(definition, tensors, bands, len(values))
     weights.fit(network, tensors, path)
     runner = Runner(network, normalisation, device, threads)
+    runner.fold(bands, 2 * _STRIDE)
     plan = _plan(definition, given, runner)
     model = TorchPixelClassifier(runner, plan, values, _excluded(definition, given, len(values)))
     runner.try_half(model.predict, (1, bands, plan.height, plan.width))

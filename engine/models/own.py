@@ -52,6 +52,8 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     network = networks.build(configuration, bands, classes, size)
     weights.fit(network, weights.load_weights(path), path)
     runner = Runner(network, normalisation, device, threads)
+    if task != "classification":
+        runner.fold(bands, 2 * _STRIDE, "" if task in _PIXEL_TASKS else "backbone")
     given = Arguments(arguments)
     if task in _PIXEL_TASKS:
         return _pixel_classifier(runner, definition, bands, given, regression=task == "regression")

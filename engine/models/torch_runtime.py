@@ -11,6 +11,7 @@ import torch
 
 from ..errors import ModelError
 from .normalisation import Normalisation
+from .torch_fold import folded
 
 logger = logging.getLogger(__name__)
 HALF_TOLERANCE = 1e-3
@@ -45,6 +46,22 @@ class Runner:
             ) from error
         self._limit: Optional[int] = None
         self._half = False
+
+    def fold(self, bands: int, side: int, part: str = "") -> None:
+        """Fold batch normalisations, after loading.
+
+        Args:
+            bands: of a trial image.
+            side: of a trial image that suits the network, in pixels.
+            part: the trunk of a detector, whose other parts do not take images.
+        """
+        generator = torch.Generator().manual_seed(0)
+        example = torch.randn((1, bands, side, side), generator=generator).to(self.device)
+        if part:
+            trunk = folded(self.network.get_submodule(part), example)
+            setattr(self.network, part, trunk.to(memory_format=torch.channels_last))
+        else:
+            self.network = folded(self.network, example).to(memory_format=torch.channels_last)
 
     @property
     def on_gpu(self) -> bool:

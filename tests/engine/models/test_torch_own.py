@@ -19,6 +19,7 @@ from deep_raster.engine.models.arguments import Arguments  # noqa: E402
 from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.models.normalisation import Normalisation  # noqa: E402
 from deep_raster.engine.models.receptive import measure_halo  # noqa: E402
+from deep_raster.engine.models.torch_fold import folded  # noqa: E402
 from deep_raster.engine.models.torch_runtime import Runner  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
 from torch import nn  # noqa: E402
@@ -354,3 +355,56 @@ def test_unknown_frameworks_are_told_what_is_known():
     members["Framework"] = "CNTK"
     with pytest.raises(ModelError, match="withdrawn"):
         loader.adapter_name(build_definition(members))
+
+
+# --- folding ---------------------------------------------------------------------------------------------------------
+
+
+class Misleading(nn.Module):
+    """Convolution and normalisation stand side by side, but a ReLU is applied between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.bn(self.conv(images).relu())
+
+
+class Skipping(nn.Sequential):
+    """A sequence that is not run as one."""
+
+    def forward(self, images):
+        return self[1](self[0](images).relu())
+
+
+def shaken(network):
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -1, 1)
+            nn.init.uniform_(module.running_var, 0.2, 3)
+            nn.init.uniform_(module.weight, -2, 2)
+    return network.eval()
+
+
+def normalisations(network):
+    return sum(isinstance(one, nn.BatchNorm2d) for one in network.modules())
+
+
+def test_folding_keeps_the_results():
+    import torchvision
+
+    network = shaken(torchvision.models.resnet18(weights=None))
+    example = torch.rand(2, 3, 64, 64)
+    lighter = folded(network, example)
+    assert (normalisations(network), normalisations(lighter)) == (20, 0)
+    other = torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        np.testing.assert_allclose(lighter(other), network(other), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [Misleading(), Skipping(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))])
+def test_what_only_looks_foldable_is_left_alone(network):
+    network = shaken(network)
+    assert folded(network, torch.randn(1, 3, 16, 16)) is network
