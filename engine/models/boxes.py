@@ -71,7 +71,9 @@ def decode(
         if role.box_units == "fraction":
             boxes = boxes * np.array([width, height, width, height], np.float32)
         placed = Candidates(boxes, candidates.scores, candidates.labels, candidates.rows)
-        placed = placed.take(np.isfinite(boxes).all(axis=1))  # half precision may overflow in boxes far outside
+        placed = placed.take(
+            np.flatnonzero(np.isfinite(boxes).all(axis=1))
+        )  # half precision may overflow in boxes far outside
         _check_labels(placed.labels, classes)
         result.append(suppress(placed, overlap) if role.suppress else placed)
     return result
