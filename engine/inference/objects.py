@@ -14,7 +14,7 @@ import shapely
 from affine import Affine
 
 from .. import __version__, jobs
-from ..errors import JobError
+from ..errors import JobError, RasterError
 from ..events import WARNING, Log
 from ..package.dlpk import open_package
 from ..package.emd import ModelDefinition
@@ -249,6 +249,8 @@ def _cut(
     large = [one.width > _COARSE * plan.width or one.height > _COARSE * plan.height for one in windows]
     ahead = read_ahead(reader, [None if big else window for window, big in zip(windows, large)])
     for fid, shape, window, found in zip(fids.tolist(), shapes, windows, ahead):
+        if isinstance(found, RasterError):
+            raise found
         if found is not None:
             pixels, valid = found
             pixels = blackened(pixels, shape, window) if model.blacken else pixels

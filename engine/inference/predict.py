@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import jobs
+from ..errors import RasterError
+from ..events import WARNING, Event, Log
 from ..models.base import Detections
 from ..raster.vector import MaskArea
 from ..raster.window import Window
@@ -41,6 +43,7 @@ class Counts:
     nodata: int = 0
     outside: int = 0
     constant: int = 0
+    failed: int = 0
     input_pixels: int = 0
     seconds: float = 0.0
     network_seconds: float = 0.0
@@ -57,6 +60,7 @@ class Work:
     loaded: Loaded
     mask: Optional[MaskArea]
     reader: Reader
+    emit: Callable[[Event], None]
     counts: Counts = field(default_factory=Counts)
 
     def ask(self, method: Callable[[Array, Array], Any], pixels: Array, valid: Array) -> Any:
@@ -123,7 +127,7 @@ def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
     kept = context.state.get("inference.mask")
     if kept is None or kept[0] != key:
         kept = context.state["inference.mask"] = (key, mask_area(job, item.grid))
-    return Work(plan, job, item, tile_group, loaded, kept[1], reader)
+    return Work(plan, job, item, tile_group, loaded, kept[1], reader, context.emit)
 
 
 def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
@@ -353,13 +357,41 @@ def _tiles(work: Work) -> Iterator[Tuple[Tile, Array, Array]]:
     for tiles, window, found in zip(rows, windows, read_ahead(work.reader, windows)):
         if window is None:
             continue
-        pixels, valid = found
         for tile in tiles:
-            place = tile.window.slices(window)
+            if isinstance(found, RasterError):
+                alone = _read_alone(work, tile)
+                if alone is None:
+                    continue
+                (pixels, valid), place = alone, (slice(None), slice(None))
+            else:
+                (pixels, valid), place = found, tile.window.slices(window)
             if _is_worth_it(work, tile, pixels[(slice(None), *place)], valid[place]):
                 work.counts.predicted += 1
                 work.counts.input_pixels += tile.window.width * tile.window.height
                 yield tile, pixels[(slice(None), *place)], valid[place]
+
+
+def _read_alone(work: Work, tile: Tile) -> Optional[Tuple[Array, Array]]:
+    """Read one tile of a row that cannot be read as a whole; None if it is to stay empty.
+
+    Raises:
+        RasterError: the tile itself cannot be read, and that ends the job; its extent is named.
+    """
+    try:
+        return work.reader.read(tile.window).result()
+    except RasterError as error:
+        xmin, ymin, xmax, ymax = work.item.grid.window_bounds(tile.inner)
+        place = f"the tile at x {xmin:.10g} to {xmax:.10g}, y {ymin:.10g} to {ymax:.10g}"
+        if work.loaded.settings.failed_tiles != "nodata":
+            raise RasterError(
+                f"{error.message} It concerns {place}.",
+                stage="reading",
+                file=error.file,
+                hint="With the model argument failed_tiles=nodata the result is written without such tiles.",
+            ) from error
+        work.counts.failed += 1
+        work.emit(Log(WARNING, f"{error.message} Left empty is {place}."))
+        return None
 
 
 def _tile_rows(work: Work) -> List[List[Tile]]:

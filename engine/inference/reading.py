@@ -124,8 +124,18 @@ def is_remote(inputs: Sequence[RasterInput]) -> bool:
     return any(mark in one.path.lower() for one in inputs for mark in marks)
 
 
+def _result(future: Future[Tuple[Pixels, Mask]]) -> Any:
+    try:
+        return future.result()
+    except RasterError as error:
+        return error
+
+
 def read_ahead(reader: Reader, windows: List[Optional[Window]]) -> Any:
-    """Yield (pixels, valid) of each window in turn, None for None; while one is used, the next one is read."""
+    """Yield (pixels, valid) of each window in turn, None for None; while one is used, the next one is read.
+
+    A window that cannot be read gives its RasterError in place of pixels.
+    """
     futures: List[Optional[Future[Tuple[Pixels, Mask]]]] = [None] * len(windows)
 
     def start(position: int) -> None:
@@ -139,7 +149,7 @@ def read_ahead(reader: Reader, windows: List[Optional[Window]]) -> Any:
             start(position + 1)
             future = futures[position]
             futures[position] = None
-            yield None if future is None else future.result()
+            yield None if future is None else _result(future)
     finally:
         for one in futures:
             if one is not None:

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import shapely
 from deep_raster.engine import jobs
-from deep_raster.engine.errors import OutputError
+from deep_raster.engine.errors import OutputError, RasterError
 from deep_raster.engine.inference import classify_pixels, detect_change
 from inference_support import NORTH_UP, InProcessSession, SmoothClassifier, plan, write_raster
 from rasterio.features import rasterize
@@ -301,3 +301,33 @@ def test_a_full_disk_leaves_nothing_and_the_job_goes_on(tmp_path, make_package, 
     assert run.returncode == 3, run.stderr
     assert "cannot be written" in run.stdout or "gives something else" in run.stdout
     assert not any(target.parent.iterdir())
+
+
+def test_a_damaged_block_fails_its_tiles_only(tmp_path, session, make_package, use_model):
+    pixels = np.random.default_rng(0).integers(0, 200, (256, 256), dtype=np.uint8)
+    raster = write_raster(
+        tmp_path / "image.tif", pixels, NORTH_UP, tiled=True, blockxsize=64, blockysize=64, compress="deflate"
+    )
+    with rasterio.open(raster) as dataset:
+        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_2", "TIFF", bidx=1))
+        size = int(dataset.get_tag_item("BLOCK_SIZE_1_2", "TIFF", bidx=1))
+    data = bytearray(Path(raster).read_bytes())
+    data[offset : offset + size] = bytes(255 for _ in range(size))
+    Path(raster).write_bytes(data)
+    use_model(SmoothClassifier(plan(32, 3, exact=True)))
+    output, package = tmp_path / "o.tif", make_package("ImageClassification")
+    with pytest.raises(RasterError, match=r"It concerns the tile at x 6000\d\d"):
+        classify_pixels.run(job(raster, package, output), session)
+    assert not output.exists()
+    options = jobs.RunOptions(arguments={"failed_tiles": "nodata"})
+    classify_pixels.run(job(raster, package, output, options=options), InProcessSession(tmp_path))
+    expected = whole_image(pixels)[0]
+    with rasterio.open(output) as dataset:
+        found = dataset.read(1)
+    empty = found == 255
+    np.testing.assert_array_equal(found[~empty], expected[~empty])
+    assert empty[128:192, 64:128].all()
+    # No pixel farther away than one tile is lost.
+    far = np.ones_like(empty)
+    far[96:224, 32:160] = False
+    assert not (empty & far).any()
