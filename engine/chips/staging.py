@@ -296,7 +296,8 @@ def _accumulated(output: Path) -> Optional[Dict[str, Any]]:
 def begin_publishing(staging: Staging, roots: List[str]) -> Dict[str, int]:
     """Return the first chip number of each root folder; from here on the output changes.
 
-    An export that was started with REPLACE removes the old chips first, whoever goes on with it. Side files of the old state are kept beside until the end.
+    An export that was started with REPLACE removes the old chips first, whoever goes on with it. Side files of the old
+    state are kept beside until the end.
     """
     known = read_json(staging.publish_file)
     if known is not None:
