@@ -30,7 +30,7 @@ class Sample:
     """One training image with everything that is known about it.
 
     Attributes:
-        pixels: (bands, rows, columns) float32 raster values, later normalised.
+        pixels: (bands, rows, columns) raster values in the chips' type; float32 from the first change on.
         valid: (rows, columns) bool.
         boxes: (n, 4) float32 xmin, ymin, xmax, ymax in pixels.
         labels: (n,) int64, positions in the classes.
@@ -40,7 +40,7 @@ class Sample:
         name: of the chip.
     """
 
-    pixels: Floats
+    pixels: npt.NDArray[Any]
     valid: npt.NDArray[np.bool_]
     boxes: Floats
     labels: npt.NDArray[np.int64]
@@ -133,7 +133,7 @@ def random_sample(whole: Sample, side: int, changes: Augmentation, white: float,
         # Most crops shall hold something to learn from; some shall not.
         if _is_labelled(piece) or rng.random() < 0.15:
             break
-    piece = resize(piece, side)
+    piece = resize(replace(piece, pixels=piece.pixels.astype(np.float32)), side)
     if changes.flip and rng.random() < 0.5:
         piece = mirrored(piece)
     if changes.turn:

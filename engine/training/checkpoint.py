@@ -91,10 +91,14 @@ class Checkpoints:
             warn(f"The saved state “{name}” is damaged and is passed over ({reason}).")
             return None
 
-    def remove(self) -> None:
-        """Delete all checkpoints; the training is complete."""
+    def clear(self) -> None:
+        """Delete all checkpoints, so that none of another training can be taken for one of this."""
         for path in self.folder.glob("*.pt*"):
             path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete all checkpoints and their folder; the training is complete."""
+        self.clear()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -77,6 +77,8 @@ class TrainingSet:
         object_sizes: (n,) sides (root of the area) of the objects of the training part, in pixels.
         counts: labelled things (objects, pixels, images) per class position in the training part.
         problems: sentences on what was passed over.
+        left_out: number of good chips in neither part: those that share pixels with both, and the export's test part.
+        ignored_values: class values that count as unlabelled.
     """
 
     task: str
@@ -88,6 +90,7 @@ class TrainingSet:
     object_sizes: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     counts: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    left_out: int = 0
     ignored_values: frozenset[int] = frozenset()
     _kept: dict[Path, Sample] = field(default_factory=dict, repr=False)
     _kept_bytes: int = 0
@@ -120,7 +123,7 @@ class TrainingSet:
         """
         kept = self._kept.get(member.chip.image)
         if kept is not None:
-            return _as_float(kept)
+            return kept
         sample = _read(member, self.task, self.bands, self.classes, self.ignored_values)
         size = sum(
             array.nbytes for array in (sample.pixels, sample.valid, sample.masks, sample.targets) if array is not None
@@ -128,20 +131,7 @@ class TrainingSet:
         if self._kept_bytes + size <= _CACHE_BYTES:
             self._kept[member.chip.image] = sample
             self._kept_bytes += size
-        return _as_float(sample)
-
-
-def _as_float(sample: Sample) -> Sample:
-    return Sample(
-        sample.pixels.astype(np.float32),
-        sample.valid,
-        sample.boxes,
-        sample.labels,
-        sample.masks,
-        sample.targets,
-        sample.label,
-        sample.name,
-    )
+        return sample
 
 
 def open_folders(paths: Sequence[str]) -> list[ChipDataset]:
@@ -239,6 +229,7 @@ def prepare(
         tell((number + 1) / len(every))
     _refuse_broken(len(every), len(good), made.problems, folders[0].folder)
     made.training, made.validation = split(good, validation, seed)
+    made.left_out = len(good) - len(made.training) - len(made.validation)
     _gather(made)
     return made
 

@@ -94,6 +94,14 @@ def _tell_chips(chips: TrainingSet, context: TaskContext) -> None:
     context.emit(
         Log(INFO, f"{len(chips.training)} chips to learn from, {len(chips.validation)} held back; {what}: {counts}.")
     )
+    if chips.left_out:
+        context.emit(
+            Log(
+                INFO,
+                f"{chips.left_out} chips are not used: they overlap those held back, or the export keeps them for "
+                "tests. VALIDATION=0 learns from all chips.",
+            )
+        )
     absent = [name for place, name in enumerate(names) if not chips.counts.get(place)]
     if absent:
         context.emit(Log(WARNING, f"There is nothing to learn from for the classes {', '.join(absent)}."))

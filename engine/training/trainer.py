@@ -127,8 +127,8 @@ class Trainer:
             TrainingError: the loss is not a number from the start.
         """
         torch.manual_seed(self.settings.seed)
-        if resume:
-            self._resume()
+        if not (resume and self._resume()):
+            self.checkpoints.clear()
         self._started, self._start_position = time.monotonic(), self._position()
         saved = time.monotonic()
         while self.at.epoch < self.settings.epochs:
@@ -344,10 +344,11 @@ class Trainer:
         torch.set_rng_state(state["torch_random"])
         self.at = Progress(**state["progress"])
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on where an interrupted training of the same kind stopped; return whether there was one."""
         state = self.checkpoints.load(self._warn)
         if state is None:
-            return
+            return False
         before, now = state.get("resumable", {}), self.resumable
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         if changed:
@@ -355,9 +356,10 @@ class Trainer:
                 f"A training that was interrupted cannot be gone on with, because this one differs in "
                 f"{', '.join(changed)}; it starts anew."
             )
-            return
+            return False
         self._restore(state)
         self._log(f"The training goes on after epoch {self.at.epoch}, step {self.at.step}.")
+        return True
 
     # telling
 

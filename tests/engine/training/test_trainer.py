@@ -4,11 +4,7 @@ import dataclasses
 import os
 import random
 import signal
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,41 +89,32 @@ def test_another_seed_starts_anew_and_says_why(tmp_path, train, monkeypatch):
     assert same(weights(resumed), weights(fresh))
 
 
+def save_for_ever(folder, ready):
+    """Do nothing but save, in a process of its own."""
+    kept, number = Checkpoints(folder), 0
+    while True:
+        number += 1
+        kept.save({"number": number, "tensor": torch.full((50_000,), float(number))})
+        os.write(ready, b".")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_a_whole_checkpoint_remains(tmp_path):
-    """A process that does nothing but save is killed again and again; what it leaves can always be read."""
-    root = Path(__file__).resolve().parents[3]
-    program = textwrap.dedent(
-        f"""
-        import sys, torch
-        from pathlib import Path
-        sys.path.insert(0, {str(root / "tests")!r})
-        import conftest
-        from deep_raster.engine.training.checkpoint import Checkpoints
-        torch.set_num_threads(1)
-        kept = Checkpoints(Path({str(tmp_path / "kept")!r}))
-        print("ready", flush=True)
-        number = 0
-        while True:
-            number += 1
-            kept.save({{"number": number, "tensor": torch.full((50_000,), float(number))}})
-        """
-    )
-    rng, seen = random.Random(3), 0
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    process.stdout.readline()
-    for round_ in range(3):
-        time.sleep(0.05 + 0.15 * rng.random())
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        state = Checkpoints(tmp_path / "kept").load(pytest.fail)
-        assert state is not None
+    """A process that saves all the time is killed again and again; what it leaves can always be read."""
+    rng = random.Random(3)
+    for _ in range(12):
+        arrived, ready = os.pipe()
+        child = os.fork()
+        if child == 0:
+            save_for_ever(tmp_path, ready)
+        os.read(arrived, 1)
+        time.sleep(0.05 * rng.random())
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(arrived)
+        os.close(ready)
+        state = Checkpoints(tmp_path).load(pytest.fail)
         assert torch.equal(state["tensor"], torch.full((50_000,), float(state["number"])))
-        seen += 1
-        if round_ < 2:
-            process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-            process.stdout.readline()
-    assert seen == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "flip"])
