@@ -28,10 +28,11 @@ from ..workers.task import TaskContext
 from .assemble_objects import provenance
 from .journal import WorkFolder
 from .parts import read_part
+from .pixel_output import FULL_SCORE, SCORE_NODATA
 from .plan import Item, Plan
 from .planning import class_dtype
 from .polygons import simplified
-from .predict import FULL_SCORE, SCORE_NODATA, cached_plan
+from .predict import cached_plan
 from .settings import split_arguments
 from .tiles import group_inner
 

@@ -340,3 +340,29 @@ def test_nothing_found_gives_an_empty_layer(tmp_path, session, make_package, use
     output = tmp_path / "out.gpkg"
     assert detect.run(job(raster, make_package(), output), session)["COUNT"] == 0
     assert pyogrio.read_info(output)["fields"].tolist() == ["Class", "Classvalue", "Confidence"]
+
+
+def test_arguments_of_the_host_reach_their_place(tmp_path, session, make_package, use_model):
+    pixels, squares = scene()
+    raster = write_raster(tmp_path / "scene.tif", pixels, NORTH_UP)
+    model = use_model(BlobDetector(plan(64, 16), rings=True))
+    package, counts, calls = make_package(), [], []
+    for arguments in (
+        {},
+        {"test_time_augmentation": "True", "merge_policy": "min"},
+        {"skip_constant": "True"},
+        {"simplify": "0.5"},
+        {"regularize": "yes"},
+    ):
+        before = model.calls
+        options = jobs.RunOptions(arguments=arguments)
+        output = tmp_path / f"{len(counts)}.gpkg"
+        counts.append(detect.run(job(raster, package, output, options=options), session)["COUNT"])
+        calls.append(model.calls - before)
+        assert {one.bounds for one in found_boxes(output)[0]} == {
+            (600000 + 0.5 * x0, 5000000 - 0.5 * y1, 600000 + 0.5 * x1, 5000000 - 0.5 * y0)
+            for x0, y0, x1, y1, _ in squares
+        }
+    assert counts == [len(squares)] * 5
+    assert calls[1] == 8 * calls[0]
+    assert calls[2] < calls[0] == calls[3]
