@@ -26,6 +26,7 @@ from ..engine import jobs
 from ..engine.errors import DeepRasterError
 from . import running, sources
 from .help import short_help
+from .outputs import style_when_loaded
 from .reader import ParameterReader
 from .text import tr
 
@@ -150,6 +151,7 @@ class DeepRasterAlgorithm(QgsProcessingAlgorithm):
         except (DeepRasterError, QgsProcessingException) as error:
             self._fault = error
         finally:
+            self._to_load = read.to_load
             read.close()
         return True
 
@@ -158,7 +160,13 @@ class DeepRasterAlgorithm(QgsProcessingAlgorithm):
     ) -> Dict[str, Any]:
         if self._fault is not None:
             raise QgsProcessingException(str(self._fault)) from self._fault
-        return self.work(context, feedback)
+        results = self.work(context, feedback)
+        # In another thread QGIS uses another context here and forgets what was announced while preparing.
+        for path, details in self._to_load.items():
+            if not context.willLoadLayerOnCompletion(path):
+                context.addLayerToLoadOnCompletion(path, QgsProcessingContext.LayerDetails(*details))
+            style_when_loaded(path, context)
+        return results
 
 
 class EngineAlgorithm(DeepRasterAlgorithm):

@@ -63,12 +63,10 @@ class ClassifyObjects(EngineAlgorithm):
         return [QgsProcessingOutputNumber("COUNT", tr("Number of features"))]
 
     def job(self, read: ParameterReader) -> jobs.Job:
-        output = read.layer_output("OUTPUT")
-        self._style = outputs.style_when_loaded(output, read.context)
         return jobs.ClassifyObjects(
             inputs=read.rasters("INPUT", "COLLECTION"),
             model=read.existing_file("MODEL", tr("model")),
-            output=output,
+            output=read.layer_output("OUTPUT"),
             features=read.vector("FEATURES"),
             label_field=read.text("LABEL_FIELD") or "ClassLabel",
             options=read.run_options(),

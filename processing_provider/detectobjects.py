@@ -75,12 +75,10 @@ class DetectObjects(EngineAlgorithm):
         return [QgsProcessingOutputNumber("COUNT", tr("Number of objects"))]
 
     def job(self, read: ParameterReader) -> jobs.Job:
-        output = read.layer_output("OUTPUT")
-        self._style = outputs.style_when_loaded(output, read.context)
         return jobs.DetectObjects(
             inputs=read.rasters("INPUT", "COLLECTION"),
             model=read.existing_file("MODEL", tr("model")),
-            output=output,
+            output=read.layer_output("OUTPUT"),
             options=read.run_options(),
             run_nms=read.flag("RUN_NMS"),
             max_overlap=read.number("MAX_OVERLAP"),

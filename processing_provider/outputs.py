@@ -122,7 +122,9 @@ class StyleWhenLoaded(QgsProcessingLayerPostProcessorInterface):
         style = style_file(self.path)
         if style.exists():
             layer.loadNamedStyle(str(style))
-            layer.triggerRepaint()
+        elif isinstance(layer, QgsVectorLayer):
+            layer.loadDefaultStyle()  # the one inside the GeoPackage, if there is one
+        layer.triggerRepaint()
         _waiting.pop(self.path, None)
 
 

@@ -33,6 +33,7 @@ class ParameterReader:
     Attributes:
         copies: temporary files to write before the engine starts.
         destinations: final paths by output name.
+        to_load: by path, what QGIS needs to know about the layers it shall load.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ParameterReader:
         self._algorithm, self._parameters, self.context = algorithm, parameters, context
         self.copies: List[sources.Copy] = []
         self.destinations: Dict[str, Any] = {}
+        self.to_load: Dict[str, Tuple[Any, ...]] = {}
         self._temporary: List[str] = []
 
     def close(self) -> None:
@@ -236,6 +238,9 @@ class ParameterReader:
         if not self._wanted(name):
             return ""
         path = self._algorithm.parameterAsOutputLayer(self._parameters, name, self.context)
+        if path and self.context.willLoadLayerOnCompletion(path):
+            found = self.context.layerToLoadOnCompletionDetails(path)
+            self.to_load[os.path.abspath(path)] = (found.name, found.project, found.outputName, found.layerTypeHint)
         return self._destination(name, path)
 
     def folder_beside(self, name: str) -> str:

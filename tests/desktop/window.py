@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QApplication, QDialog, QMenu, QPushButton, QToolBar
+from qgis.PyQt.QtWidgets import QApplication, QCheckBox, QDialog, QMenu, QPushButton, QToolBar
 from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
 
 FOLDER = Path(os.environ["DEEP_RASTER_TEST_FOLDER"])
@@ -70,26 +70,47 @@ def footprint():
     }
 
 
-def run_dialog(name, values):
+def run_dialog(name, values, label=""):
     """Run a tool from its dialog and return its results; the generator yields while it runs."""
     import processing
 
+    label = label or name
     dialog = processing.createAlgorithmDialog(f"deepraster:{name}", values)
     dialog.resize(900, 760)
     dialog.show()
+    for box in dialog.findChildren(QCheckBox):
+        if box.text().startswith("Open output"):  # values from a script leave it as it was in the history: off
+            box.setChecked(label == "real")
     yield 600
-    shoot(dialog, f"dialog_{name}")
+    shoot(dialog, f"dialog_{label}")
     ended = []
     dialog.algorithmFinished.connect(lambda ok, results: ended.append((ok, results)))
     heart.reset()
     dialog.runAlgorithm()
     yield lambda: bool(ended)
-    REPORT["gaps"][name] = heart.longest
+    REPORT["gaps"][label] = heart.longest
     yield 300
-    shoot(dialog, f"log_{name}")
-    REPORT[name] = {"ok": ended[0][0], "results": {key: str(value) for key, value in ended[0][1].items()}}
-    REPORT[name]["dialog"] = type(dialog).__name__
+    shoot(dialog, f"log_{label}")
+    results = {key: str(value) for key, value in ended[0][1].items()}
+    REPORT[label] = {"ok": ended[0][0], "results": results, "dialog": type(dialog).__name__}
     dialog.close()
+
+
+def real_job(layer, values):
+    """The same with the real engine and a small network; the result must be in the map in the model's colours."""
+    from deep_raster.processing_provider import environments
+
+    os.environ["DEEP_RASTER_PYTHON"] = values["python"]
+    environments.forget()
+    yield from run_dialog("detectobjects", {**values["real"], "INPUT": layer.id()}, "real")
+    yield 800
+    found = [one for one in QgsProject.instance().mapLayers().values() if one.name() != "scene"]
+    REPORT["loaded"] = [one.name() for one in found]
+    REPORT["count"] = [one.featureCount() for one in found]
+    categories = found[0].renderer().categories() if found else []
+    REPORT["categories"] = sorted(one.value() for one in categories)
+    shoot(iface.mainWindow(), "window_result")
+    REPORT["done"].append("real job")
 
 
 def steps():
@@ -122,9 +143,10 @@ def steps():
     yield from run_dialog("detectobjects", {**values["detectobjects"], "INPUT": layer.id()})
     yield 500
     names = [one.name() for one in QgsProject.instance().mapLayers().values()]
-    REPORT["layers"] = names
-    shoot(window, "window_result")
+    assert names == ["scene"], names
     REPORT["done"].append("job")
+    if "real" in values:
+        yield from real_job(layer, values)
 
     from deep_raster.plugin.environment.setup_dialog import open_setup_dialog
 
