@@ -32,7 +32,7 @@ STEPS = 11
 IOU = 0.4  # crowns have no sharp edge; this is the overlap that the field uses for them
 WANTED = {"block": 0.25, "other": 0.15}  # least average precision
 
-# Large chips, of which the training takes random crops. All labels are learnt from: the quality is measured on the block
+# Large chips, of which the training takes random crops. All labels are learnt from: quality is measured on the block
 # and the scene that no training sees. 12 epochs take about five minutes of a core with nothing else to do.
 TREES: Dict[str, Any] = {
     "chips": {"TILE_SIZE_X": 512, "TILE_SIZE_Y": 512, "STRIDE_X": 384, "STRIDE_Y": 384},
