@@ -148,6 +148,12 @@ def _domain(
                 hint="Process the items separately.",
             )
         return [_item(job, inputs, grids, root, second)]
+    if len(bare) > 1 and (job.labels is not None or job.label_raster is not None):
+        raise JobError(
+            "Images without georeference all lie at the same place, so one layer of labels would label each of them.",
+            stage="planning the chips",
+            hint="Export each image with its own labels into the same folder; chips are added to what is there.",
+        )
     found: List[Item] = []
     last: Optional[JobError] = None
     for index, one in enumerate(inputs):

@@ -391,6 +391,17 @@ def test_images_of_different_bands_are_refused(export, tmp_path):
         export(ExportTrainingData(inputs, str(tmp_path / "o"), "Export_Tiles", processing_mode="ITEMS_SEPARATELY"))
 
 
+def test_several_images_without_georeference(labelled, export, tmp_path):
+    bare = {"crs": None, "transform": Affine.identity(), "driver": "PNG"}
+    inputs = tuple(write_raster(tmp_path / f"{n}.png", scene(3, 64, 64), **bare) for n in (1, 2))
+    for mode, words in (("MOSAICKED", "cannot form a mosaic"), ("ITEMS_SEPARATELY", "would label each")):
+        with pytest.raises(JobError, match=words):
+            export(job(labelled, tmp_path / "o", inputs=inputs, processing_mode=mode))
+    separate = {"format": "Export_Tiles", "labels": None, "processing_mode": "ITEMS_SEPARATELY"}
+    told, _ = export(job(labelled, tmp_path / "o", inputs=inputs, **separate))
+    assert told["CHIPS"] == 2
+
+
 def test_a_class_with_few_samples_is_told(labelled, chips, tmp_path):
     values = labelled[3].copy()
     values[0] = 9
