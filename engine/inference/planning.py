@@ -189,10 +189,16 @@ def _measured(
     bands: Optional[Tuple[int, ...]],
     options: jobs.RunOptions,
 ) -> TilePlan:
-    """Return the network's plan, with a measured halo where it takes any size and nobody has stated a padding."""
+    """Return the network's plan, with a halo of our own where nobody has stated a padding.
+
+    Networks of free size are measured; detectors without any context get an eighth of a tile, so that what a tile cuts
+    is whole in the next one.
+    """
     plan: TilePlan = loaded.model.plan
     definition = loaded.package.definition
     stated = "padding" in options.arguments or definition.model_padding is not None
+    if name == "detectobjects" and not (plan.halo or plan.outer or stated or "Padding" in definition.members):
+        return dataclasses.replace(plan, halo=min(plan.width, plan.height) // 8)
     if name not in ("classifypixels", "detectchange") or plan.fixed or plan.exact or plan.outer or stated:
         return plan
     if plan.scale != 1 or loaded.settings.blend:

@@ -366,3 +366,16 @@ def test_arguments_of_the_host_reach_their_place(tmp_path, session, make_package
     assert counts == [len(squares)] * 5
     assert calls[1] == 8 * calls[0]
     assert calls[2] < calls[0] == calls[3]
+
+
+@pytest.mark.parametrize(
+    ("members", "arguments", "said"), [({}, {}, 8), ({"Padding": 0}, {}, 0), ({}, {"padding": "0"}, 0)]
+)
+def test_detectors_get_context_unless_someone_says_no(
+    tmp_path, session, make_package, use_model, members, arguments, said
+):
+    raster = write_raster(tmp_path / "scene.tif", scene()[0], NORTH_UP)
+    use_model(BlobDetector(plan(64, 0)))
+    options = jobs.RunOptions(arguments=arguments)
+    detect.run(job(raster, make_package(**members), tmp_path / "o.gpkg", options=options), session)
+    assert any(f"padding of {said} pixels" in getattr(one, "text", "") for one in session.events)
