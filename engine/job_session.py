@@ -105,7 +105,7 @@ class JobSession:
     def _slots(self, placement: Placement) -> List[Slot]:
         """Return the slots of a placement, confined if they are to run a package's own code."""
         limits = self._confinement(placement)
-        return [dataclasses.replace(one, confinement=limits) for one in slots(placement)]
+        return [dataclasses.replace(one, family=placement.family, confinement=limits) for one in slots(placement)]
 
     def _confinement(self, placement: Placement) -> Optional[Confinement]:
         if not placement.code_of:

@@ -41,6 +41,8 @@ class Placement:
             alone (training) ask for more.
         code_of: digest of the package whose own code the task runs, or whose weights it imports; its workers are
             confined and serve no other package. Empty for everything else.
+        family: framework whose libraries do not bear those of another in one process ("tensorflow"); its workers load
+            no other. Empty for everything else.
         writable: folders that confined workers may write beside the job's scratch folder.
     """
 
@@ -50,6 +52,7 @@ class Placement:
     cluster: str = ""
     threads: int = 0
     code_of: str = ""
+    family: str = ""
     writable: Tuple[str, ...] = ()
 
 

@@ -24,8 +24,8 @@ def open_model(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
         context: of the task.
 
     Returns:
-        ``code_of``: digest of the package if it runs code of its own, else empty; ``weights``: names of files that only
-        a worker without rights should parse.
+        ``code_of``: digest of the package if it runs code of its own, else empty; ``family``: see
+        :class:`~.session.Placement`; ``weights``: names of files that only a worker without rights should parse.
 
     Raises:
         TrustError: the package needs code of its own and nobody has allowed it.
@@ -34,8 +34,9 @@ def open_model(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     package = open_for_run(job.model, trust=job.options.trust)
     if needs_of(package) or package.code_allowed:
         # Its own code opens its weights itself, in a confined worker.
-        return {"code_of": package.digest, "digest": package.digest, "weights": []}
-    return {"code_of": "", "digest": package.digest, "weights": _pickles(package)}
+        return {"code_of": package.digest, "digest": package.digest, "family": "", "weights": []}
+    family = "tensorflow" if package.definition.framework in ("TensorFlow", "Keras") else ""
+    return {"code_of": "", "digest": package.digest, "family": family, "weights": _pickles(package)}
 
 
 def import_weights(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:

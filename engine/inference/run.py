@@ -145,6 +145,7 @@ def prepare_model(job: Any, session: Session, work: Path) -> Tuple[Any, Placemen
         workers=options.workers,
         cluster=options.cluster,
         code_of=opened["code_of"],
+        family=opened["family"],
         writable=(str(work),),
     )
     return dataclasses.replace(job, options=options), placement

@@ -143,6 +143,7 @@ class ClusterPool:
             "scratch": str(scratch),
             "gpu": gpu,
             "threads": self._placement.threads or 1,
+            "family": self._placement.family,
             "confinement": self._confinement,
         }
         resources = {"GPU": 1} if gpu else None

@@ -55,12 +55,14 @@ class Slot:
         device: as the worker sees it ("cpu", "cuda:0", "mps").
         uuid: of its GPU, if any.
         threads: native threads.
+        family: see :class:`~.session.Placement`.
         confinement: what it may reach, if it runs a package's own code.
     """
 
     device: str
     uuid: str = ""
     threads: int = 1
+    family: str = ""
     confinement: Optional[Confinement] = None
 
     def environment(self) -> Dict[str, str]:

@@ -46,7 +46,7 @@ def run_task(request: Dict[str, Any]) -> Dict[str, Any]:
     # A node with --resources GPU=1 was given its card by CUDA_VISIBLE_DEVICES; the child sees the same one.
     uuid = os.environ.get("CUDA_VISIBLE_DEVICES", "") if request["gpu"] else ""
     limits = Confinement.from_json(request["confinement"]) if request["confinement"] else None
-    slot = Slot(device, uuid, request["threads"], limits)
+    slot = Slot(device, uuid, request["threads"], request["family"], limits)
     _pools[0].place([slot])
     told: List[Event] = []
     receipts: List[Dict[str, Any]] = []

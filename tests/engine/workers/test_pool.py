@@ -209,7 +209,7 @@ def test_a_confined_worker_says_so_and_is_nobody_elses(workers, tmp_path):
         (folder / "a").write_text("x")
     tests = str(Path(__file__).resolve().parents[2])
     limits = Confinement("sha256:1", (str(inputs), tests), (str(scratch),))
-    workers.place([Slot("cpu", "", 1, limits)])
+    workers.place([Slot("cpu", "", 1, "", limits)])
     ledger = Ledger()
     payloads = [{"file": str(folder / "a")} for folder in (inputs, private)]
     assert ledger.run(workers, payloads, scratch, task="reach") == []
