@@ -46,13 +46,15 @@ TREES: Dict[str, Any] = {
         "ARGUMENTS": "samples_per_chip=40",
     },
 }
-# Four small polygons: none can be spared for validation, and a shallow network is all they can teach.
+# Four small polygons: none can be spared for validation, and a shallow network is all they can teach. Brightness and colour
+# are what tells the classes apart here, so they are not varied.
 LAND_COVER: Dict[str, Any] = {
     "chips": {"TILE_SIZE_X": 64, "TILE_SIZE_Y": 64, "STRIDE_X": 16, "STRIDE_Y": 16},
     "training": {
         "MODEL_TYPE": "UNET",
         "EPOCHS": 10,
         "VALIDATION": 0,
+        "AUGMENTATION": "NONE",
         "ARGUMENTS": "depth=3;decoder_channels=64,32,16;class_balancing=true",
     },
 }
