@@ -46,8 +46,8 @@ TREES: Dict[str, Any] = {
         "ARGUMENTS": "samples_per_chip=40",
     },
 }
-# Four small polygons: none can be spared for validation, and a shallow network is all they can teach. Brightness and colour
-# are what tells the classes apart here, so they are not varied.
+# Four small polygons: none can be spared for validation, and a shallow network is all they can teach. Brightness and
+# colour are what tells the classes apart here, so they are not varied.
 LAND_COVER: Dict[str, Any] = {
     "chips": {"TILE_SIZE_X": 64, "TILE_SIZE_Y": 64, "STRIDE_X": 16, "STRIDE_Y": 16},
     "training": {
