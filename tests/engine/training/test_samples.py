@@ -182,3 +182,20 @@ def test_box_overlap_agrees_with_torchvision():
     boxes = np.concatenate([low, low + rng.uniform(1, 30, (2, 20, 2))], axis=2).astype(np.float32)
     expected = box_iou(torch.from_numpy(boxes[0]), torch.from_numpy(boxes[1])).numpy()
     assert metrics.box_overlap(boxes[0], boxes[1]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_chips_that_overlap_those_held_back_are_in_neither_part(tmp_path):
+    from dataclasses import replace
+
+    folder = open_folders([str(detection_folder(tmp_path / "chips", chips=2, side=32))])[0]
+    # A row of chips, each covering half of the next.
+    chips = [
+        replace(folder.chips[0], stem=str(place), bounds=(place * 8.0, 0.0, place * 8.0 + 16.0, 16.0))
+        for place in range(40)
+    ]
+    training, held = split([Member(folder, chip) for chip in chips], 0.2, 1)
+    assert held
+    assert len(training) + len(held) < 40
+    for one in training:
+        for other in held:
+            assert one.bounds[2] <= other.bounds[0] or other.bounds[2] <= one.bounds[0]
