@@ -170,7 +170,7 @@ def _input_paths(value: Any) -> List[str]:
         return [path for one in value for path in _input_paths(one)]
     if not dataclasses.is_dataclass(value):
         return []
-    found = []
+    found: List[str] = []
     for one in dataclasses.fields(value):
         part = getattr(value, one.name)
         found += [part] if one.name == "model" and os.path.exists(part) else _input_paths(part)

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 - writes, never parses
 
 import numpy as np
 import numpy.typing as npt

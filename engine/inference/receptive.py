@@ -55,8 +55,8 @@ def receptive_field_halo(
     return halo
 
 
-def _image(random: np.random.Generator, bands: int, side: int, high: float, dtype: npt.DTypeLike) -> Array:
-    return random.uniform(0, high, (1, bands, side, side)).astype(dtype)
+def _image(generator: np.random.Generator, bands: int, side: int, high: float, dtype: npt.DTypeLike) -> Array:
+    return generator.uniform(0, high, (1, bands, side, side)).astype(dtype)
 
 
 def _answer(predict: Predict, image: Array) -> Optional[Array]:

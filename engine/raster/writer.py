@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 - writes, never parses
 
 import numpy as np
 import numpy.typing as npt

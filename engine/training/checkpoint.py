@@ -8,7 +8,7 @@ and mappings are in it, so it loads without running anything.
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # nosec B403 - the name of an error; nothing is unpickled
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Optional

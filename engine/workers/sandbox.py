@@ -38,7 +38,7 @@ _SYSTEM_READ = (
     "/proc/sys/vm", "/proc/sys/kernel", "/sys/devices", "/sys/fs/cgroup", "/sys/class", "/sys/module", "/sys/bus",
 )  # fmt: skip
 # Shared memory and devices, not a place for temporary files.
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm", "/dev/nvidia-uvm", "/dev/nvidiactl")  # noqa: S108
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm", "/dev/nvidia-uvm", "/dev/nvidiactl")  # noqa: S108  # nosec B108
 
 # machine -> (audit architecture, {system call: number})
 _CALLS: Dict[str, Tuple[int, Dict[str, int]]] = {

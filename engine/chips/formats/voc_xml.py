@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Iterable, Tuple
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 - writes, never parses
 
 from .base import Sample
 
