@@ -29,6 +29,7 @@ PARTS: Dict[str, Tuple[Tuple[str, str], ...]] = {
         ("defusedxml", "defusedxml"),
         ("pillow", "PIL"),
         ("safetensors", "safetensors"),
+        ("isal", "isal"),
     ),
     "onnx": (("onnx", "onnx"), ("onnxruntime", "onnxruntime")),
     "pytorch": (

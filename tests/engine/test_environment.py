@@ -26,6 +26,7 @@ FAKES = {
     "defusedxml": "0.7.1",
     "pillow": "11.3.0",
     "safetensors": "0.5.0",
+    "isal": "1.7.0",
 }
 MODULES = {"pillow": "PIL"}
 
