@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
-from qgis.core import NULL, QgsField, QgsRasterBlock
+from qgis.core import NULL, Qgis, QgsDataItem, QgsField, QgsFields, QgsRasterBlock
 from qgis.PyQt.QtCore import QMetaType, QVariant
 
 TEXT, INTEGER, REAL = "text", "integer", "real"
@@ -39,11 +39,6 @@ def block_bytes(block: QgsRasterBlock) -> bytes:
     return bytes(block.data())
 
 
-def enum_value(flag: Any) -> int:
-    """Return the number of a Qt or QGIS enum member (plain ints in Qt5, enum members in Qt6)."""
-    return int(getattr(flag, "value", flag))
-
-
 def alive(thing: Optional[Any]) -> bool:
     """Whether the Qt object behind a Python wrapper still exists."""
     if thing is None:
@@ -55,6 +50,17 @@ def alive(thing: Optional[Any]) -> bool:
     return not sip.isdeleted(thing)
 
 
-def qt_exec(dialog: Any) -> Union[int, Any]:
-    """Show a dialog and wait; ``exec`` on every supported version."""
-    return dialog.exec() if hasattr(dialog, "exec") else dialog.exec_()
+def has_added_fields(fields: QgsFields) -> bool:
+    """Whether some fields of a layer come from joins or expressions, not from its file (QgsFields lost its enum)."""
+    owner = getattr(Qgis, "FieldOrigin", None)
+    if owner is not None:
+        added = (owner.Join, owner.Expression)
+    else:
+        added = (QgsFields.FieldOrigin.OriginJoin, QgsFields.FieldOrigin.OriginExpression)
+    return any(fields.fieldOrigin(position) in added for position in range(fields.count()))
+
+
+def custom_item_type() -> Any:
+    """Return the type of browser items of plugins (QgsDataItem lost its enum to Qgis.BrowserItemType)."""
+    owner = getattr(Qgis, "BrowserItemType", None)
+    return owner.Custom if owner is not None else QgsDataItem.Custom

@@ -11,7 +11,6 @@ from typing import Any, Dict, List, Optional, Protocol, Tuple
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
-    QgsFields,
     QgsMapLayer,
     QgsProcessingContext,
     QgsProcessingException,
@@ -25,7 +24,7 @@ from qgis.core import (
 )
 
 from ..engine import jobs
-from .compat import text_of
+from .compat import has_added_fields, text_of
 from .text import tr
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".png", ".jpg", ".jpeg", ".vrt", ".ecw", ".mrf")
@@ -186,8 +185,7 @@ def vector_input(picked: PickedVector) -> Optional[jobs.VectorInput]:
         raise QgsProcessingException(unreadable(layer.source(), tr("vector layer")))
     if layer.providerType() != "ogr" or picked.limited or layer.isModified():
         return None
-    origins = {layer.fields().fieldOrigin(i) for i in range(layer.fields().count())}
-    if QgsFields.FieldOrigin.OriginJoin in origins or QgsFields.FieldOrigin.OriginExpression in origins:
+    if has_added_fields(layer.fields()):
         return None
     registry = QgsProviderRegistry.instance()
     members: Dict[str, Any] = registry.decodeUri("ogr", layer.source())

@@ -102,6 +102,7 @@ def _lint(engine: str, environment: Dict[str, str]) -> Tuple[int, str]:
         ("ruff check", [python, "-m", "ruff", "check", "."], ROOT),
         ("ruff format", [python, "-m", "ruff", "format", "--check", "."], ROOT),
         ("mypy", [python, *types], link.parent),
+        ("Qt 6", [venvs.qt_python(), *PYTEST, "tests/qt6"], ROOT),
     ]
     failed = []
     for name, command, cwd in steps:

@@ -37,6 +37,11 @@ def qgis_python() -> str:
     return _make("qgis", SYSTEM_PYTHON, system=True)
 
 
+def qt_python() -> str:
+    """Return an interpreter with Qt 6 and pytest, and without QGIS."""
+    return _make("qt", find_base().path)
+
+
 def tests_python(engine: str) -> str:
     """Return an interpreter with pytest that sees the packages of the engine's environment, which stays as it is."""
     answer = run_python(

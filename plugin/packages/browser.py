@@ -18,7 +18,7 @@ from qgis.PyQt.QtWidgets import QAction, QWidget
 from ...engine.errors import DeepRasterError
 from ...engine.package.peek import peek_definition
 from ...processing_provider.base import ICONS
-from ...processing_provider.compat import alive
+from ...processing_provider.compat import alive, custom_item_type
 from ...processing_provider.text import tr
 from ..algorithms import open_algorithm
 from .card import show_card
@@ -35,8 +35,7 @@ class ModelItem(QgsDataItem):
     """One package or definition in the browser."""
 
     def __init__(self, iface: QgisInterface, parent: Optional[QgsDataItem], path: str) -> None:
-        kind = QgsDataItem.Type.Custom if hasattr(QgsDataItem, "Type") else QgsDataItem.Custom
-        super().__init__(kind, parent, Path(path).name, path)
+        super().__init__(custom_item_type(), parent, Path(path).name, path)
         self._iface = iface
         self.setState(QgsDataItem.State.Populated)
         self.setIcon(QIcon(str(ICONS / "packages.svg")))

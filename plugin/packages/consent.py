@@ -27,7 +27,6 @@ from qgis.PyQt.QtWidgets import (
 from ...engine.errors import DeepRasterError
 from ...engine.package.consents import ConsentStore
 from ...engine.package.trust import CODE, GRAPH, TORCHSCRIPT
-from ...processing_provider.compat import qt_exec
 from ...processing_provider.text import tr
 from .tasks import OpenedPackage
 
@@ -172,7 +171,7 @@ class ConsentDialog(QDialog):
 def ask(opened: OpenedPackage, parent: Optional[QWidget] = None, *, run: bool = True) -> Answer:
     """Ask, remember “always” and “never”, and return the answer."""
     dialog = ConsentDialog(opened, parent, run=run)
-    qt_exec(dialog)
+    dialog.exec()
     package = opened.package
     if dialog.answer is Answer.ALWAYS:
         ConsentStore().allow(package.digest, package.path.name, opened.needs)

@@ -199,7 +199,7 @@ def test_answers_are_remembered_by_hash_and_can_be_revoked(provider, code_packag
     from deep_raster.plugin.packages import consent
 
     opened, _reason = opened_later(code_package)
-    monkeypatch.setattr(consent, "qt_exec", lambda dialog: dialog.findChild(QPushButton, button).click())
+    monkeypatch.setattr(consent.ConsentDialog, "exec", lambda dialog: dialog.findChild(QPushButton, button).click())
     assert consent.ask(opened).name == button
     known = ConsentStore().decision(opened.package.digest)
     assert (known.decision if known else None) == decision
