@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from isal import isal_zlib
 from PIL import Image
 
 from ..errors import JobError
@@ -126,14 +126,13 @@ def encode_png(pixels: Pixels) -> bytes:
         raw = image.reshape(rows, columns * bands).view(np.uint8)
         lines[:, 1 : 1 + size] = raw[:, :size]
         np.subtract(raw[:, size:], raw[:, :-size], out=lines[:, 1 + size :])
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    data = packer.compress(lines.data.cast("B")) + packer.flush()
+    data = tiff.deflate(lines)
     header = struct.pack(">IIBBBBB", columns, rows, 8 * pixels.dtype.itemsize, 2 if bands == 3 else 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(name)))
 
 
 def encode_jpeg(pixels: Pixels) -> bytes:
