@@ -32,7 +32,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     emd = lay_out(package)
     path = emd.parent / package.file(definition.inference_function).relative_to(package.folder)
     messages: List[Event] = []
-    function = RasterFunction(path, str(emd), device, messages.append)
+    function = RasterFunction(path, emd, device, messages.append)
     configuration = function.configure(arguments, definition.image_width, definition.image_height)
     if function.kind == OBJECT_CLASSES:
         return FunctionObjectClassifier(function, configuration, package, messages)

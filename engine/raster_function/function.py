@@ -57,12 +57,12 @@ class RasterInfo:
 class RasterFunction:
     """One instance of a package's function; stateful, so it serves one tile after the other."""
 
-    def __init__(self, path: Path, definition: str, device: str, emit: Emit) -> None:
+    def __init__(self, path: Path, definition: Path, device: str, emit: Emit) -> None:
         """Import and create the function and tell it its model.
 
         Args:
             path: the ``.py`` file.
-            definition: path of the model definition, or its JSON text.
+            definition: file of the model definition, in the folder of the package.
             device: "cpu" or "cuda:0".
             emit: takes the messages it sends through ``arcpy``.
 
@@ -70,9 +70,10 @@ class RasterFunction:
             ModelError: see :mod:`.loading`; or the function says that it may not run.
         """
         self.path = path
-        self._instance = self._call("being created", find_class(import_function(path, device, emit), path))
+        module = import_function(path, definition.parent, device, emit)
+        self._instance = self._call("being created", find_class(module, path))
         # A missing "device" makes published functions hide all GPUs or keep what the last one left: always pass it.
-        self._call("initialize", self._instance.initialize, model=definition, device=0 if device != "cpu" else -1)
+        self._call("initialize", self._instance.initialize, model=str(definition), device=0 if device != "cpu" else -1)
         self._infos = [
             one for one in self._call("getParameterInfo", self._instance.getParameterInfo) if isinstance(one, dict)
         ]

@@ -8,41 +8,45 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import os
+import shutil
 import sys
 import tempfile
 import traceback
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping
 
 from ..errors import ModelError
+from . import older_libraries
 from .arcpy_stand_in import Emit, install
+from .missing import STAGE, missing_import, missing_name
 
 if TYPE_CHECKING:
     from ..package.dlpk import ModelPackage
 
-STAGE = "running the package's own code"
 _STAND_INS = Path(__file__).resolve().with_name("stand_ins")
 
-# Modules that inference code imports under another name than the one to install.
-_DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless",
-    "skimage": "scikit-image",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-    "ensemble_boxes": "ensemble-boxes",
-}
 # Keys of a definition that hold paths; inference code joins them by itself, with the separators of its system.
 _PATH_KEYS = ("ModelFile", "InferenceFunction", "ModelConfigurationFile")
 
 
-def import_function(path: Path, device: str, emit: Emit) -> types.ModuleType:
+def import_path(path: Path, root: Path) -> List[Path]:
+    """Return the folders that a function imports from, in their order.
+
+    What a package brings comes before our stand-ins, as its own ``fields.py`` may hold fields that ours lacks.
+    """
+    ours = [root, path.parent, root / "python_raster_functions", _STAND_INS]
+    return [one for one in dict.fromkeys(ours) if one.is_dir()]
+
+
+def import_function(path: Path, root: Path, device: str, emit: Emit) -> types.ModuleType:
     """Import the module of a raster function.
 
     Args:
         path: the ``.py`` file, beside whatever else it imports.
+        root: folder of the package, which holds the definition.
         device: "cpu" or "cuda:0", for the stand-in of ``arcpy``.
         emit: takes the messages of ``arcpy.AddMessage`` and its like.
 
@@ -50,8 +54,9 @@ def import_function(path: Path, device: str, emit: Emit) -> types.ModuleType:
         ModelError: it cannot be imported; the message names the import that is missing and how to provide it.
     """
     arcpy = install(device, emit)
-    _restore_numpy_names()
-    for folder in (str(_STAND_INS), str(path.parent)):
+    folders = import_path(path, root)
+    older_libraries.install(folders[0])
+    for folder in map(str, folders):
         if folder not in sys.path:
             sys.path.append(folder)
     # Its own name stays free: functions of different packages may be called alike, and some look for their module.
@@ -63,7 +68,7 @@ def import_function(path: Path, device: str, emit: Emit) -> types.ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise missing_import(path, error) from error
     except Exception as error:
         raise fault(path, "being imported", error) from error
@@ -102,7 +107,7 @@ def call(path: Path, what: str, function: Callable[..., Any], *positional: Any, 
     """Call into the package's code; whatever it raises becomes a sentence that names the call and the line."""
     try:
         return function(*positional, **named)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise missing_import(path, error) from error
     except Exception as error:
         raise fault(path, what, error) from error
@@ -117,22 +122,7 @@ def fault(path: Path, what: str, error: Exception) -> ModelError:
         f"The raster function “{path.name}” failed in {what}{where}: {type(error).__name__}: {error}.",
         stage=STAGE,
         file=str(path),
-        hint="Report this to the author of the package, with the log of this run.",
-    )
-
-
-def missing_import(path: Path, error: ModuleNotFoundError) -> ModelError:
-    """Return the error for a module that the environment lacks."""
-    top = (error.name or "").partition(".")[0]
-    if top == "arcgis":
-        hint = "It belongs to ArcGIS; install “arcgis” there only if its licence allows it, or ask for an ONNX export."
-    else:
-        hint = f"Install it there: {sys.executable} -m pip install {_DISTRIBUTIONS.get(top, top)}"
-    return ModelError(
-        f"The raster function “{path.name}” imports “{error.name}”, which the engine's environment does not have.",
-        stage=STAGE,
-        file=str(path),
-        hint=hint,
+        hint=missing_name(error) or "Report this to the author of the package, with the log of this run.",
     )
 
 
@@ -147,10 +137,23 @@ def lay_out(package: ModelPackage) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="deep_raster_function_"))
     for entry in package.folder.iterdir():
         if entry.suffix.lower() != ".emd":
-            os.symlink(entry, folder / entry.name, target_is_directory=entry.is_dir())
+            _place(entry, folder / entry.name)
     path = folder / f"{package.name}.emd"
-    path.write_text(write_definition(with_native_paths(package.definition.members)), encoding="utf-8")
+    members = json.loads(write_definition(with_native_paths(package.definition.members)))
+    # Functions open it in the encoding of their system, which on Windows is not UTF-8: ASCII is the same in both.
+    path.write_text(json.dumps(members, indent=4), encoding="ascii")
     return path
+
+
+def _place(entry: Path, target: Path) -> None:
+    """Let a file or folder of the package appear at ``target``."""
+    try:
+        os.symlink(entry, target, target_is_directory=entry.is_dir())
+    except OSError:  # Windows asks for a right that most people lack
+        if entry.is_dir():
+            shutil.copytree(entry, target)
+        else:
+            shutil.copy2(entry, target)
 
 
 def with_native_paths(members: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -171,12 +174,3 @@ def with_native_paths(members: Mapping[str, Any]) -> Mapping[str, Any]:
 def _native(path: str) -> str:
     path = path.replace("\\", "/")
     return path[2:] if path.startswith("./") else path
-
-
-def _restore_numpy_names() -> None:
-    """Give back the names that numpy 1.24 took away; functions written before still use them."""
-    import numpy as np
-
-    for name, kind in (("float", float), ("int", int), ("bool", bool), ("object", object), ("str", str)):
-        if name not in np.__dict__:
-            setattr(np, name, kind)
