@@ -195,9 +195,17 @@ class EngineAlgorithm(DeepRasterAlgorithm):
             values = running.run(self._job, feedback)
         finally:
             self._reader.remove_copies()
+        self._load_folders(values.get("WRITTEN", {}))
         results = {**self._reader.destinations, **self._declared(values)}
         self.finish(results, feedback)
         return results
+
+    def _load_folders(self, written: Dict[str, List[str]]) -> None:
+        """Have QGIS load the single files of outputs that became folders."""
+        while self._reader.folders_to_load:  # emptied: projects must not be held on to
+            name, project = self._reader.folders_to_load.popitem()
+            for path in written.get(name, ()):
+                self._to_load[path] = (Path(path).stem, project, name)
 
     def _declared(self, values: Dict[str, Any]) -> Dict[str, Any]:
         """Return those of the engine's values that are outputs of this algorithm, under their names here."""

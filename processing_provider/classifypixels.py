@@ -38,8 +38,8 @@ class ClassifyPixels(EngineAlgorithm):
                 "OUTPUT",
                 tr("Classified raster"),
                 tr(
-                    "A GeoTIFF with the class values; with ITEMS_SEPARATELY its name without ending is the folder "
-                    "that receives one GeoTIFF per raster."
+                    "A GeoTIFF with the class values. With ITEMS_SEPARATELY this and the other outputs are folders, "
+                    "named without the ending, that receive one file per raster under the raster's name."
                 ),
             ),
             parameters.new_raster(
@@ -56,13 +56,13 @@ class ClassifyPixels(EngineAlgorithm):
     def job(self, read: ParameterReader) -> jobs.Job:
         options = read.run_options()
         separately = options.processing_mode == jobs.ITEMS_SEPARATELY
-        output = read.folder_beside("OUTPUT") if separately else read.layer_output("OUTPUT")
+        output = read.folder_beside if separately else read.layer_output
         return jobs.ClassifyPixels(
             inputs=read.rasters("INPUT", "COLLECTION"),
             model=read.existing_file("MODEL", tr("model")),
-            output=output,
+            output=output("OUTPUT"),
             options=options,
-            confidence_output=read.layer_output("CONFIDENCE"),
-            probabilities_output=read.layer_output("PROBABILITIES"),
-            polygons_output=read.layer_output("POLYGONS"),
+            confidence_output=output("CONFIDENCE"),
+            probabilities_output=output("PROBABILITIES"),
+            polygons_output=output("POLYGONS"),
         )

@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingFeatureSource,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingUtils,
+    QgsProject,
     QgsProperty,
     QgsRasterLayer,
     QgsRectangle,
@@ -34,6 +35,7 @@ class ParameterReader:
         copies: temporary files to write before the engine starts.
         destinations: final paths by output name.
         to_load: by path, what QGIS needs to know about the layers it shall load.
+        folders_to_load: by output name, the project that shall receive the layers of a folder.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ParameterReader:
         self.copies: List[sources.Copy] = []
         self.destinations: Dict[str, Any] = {}
         self.to_load: Dict[str, Tuple[Any, ...]] = {}
+        self.folders_to_load: Dict[str, QgsProject] = {}
         self._temporary: List[str] = []
 
     def close(self) -> None:
@@ -244,8 +247,22 @@ class ParameterReader:
         return self._destination(name, path)
 
     def folder_beside(self, name: str) -> str:
-        """Return the folder that stands for a raster to write: its path without ending."""
-        path = self._algorithm.parameterAsFileOutput(self._parameters, name, self.context)
+        """Return the folder that stands for a layer to write, or empty: its path without ending.
+
+        QGIS is not told to load the folder; ``folders_to_load`` keeps the project that its files shall go to.
+        """
+        if not self._wanted(name):
+            return ""
+        values, value = self._parameters, self._parameters.get(name)
+        if isinstance(value, QgsProcessingOutputLayerDefinition):
+            if value.destinationProject is not None:
+                self.folders_to_load[name] = value.destinationProject
+            values = {**values, name: value.sink}
+        path = self._algorithm.parameterAsFileOutput(values, name, self.context)
+        # QGIS 3.22 announces the layer while it checks the values; it would miss a file that is never written.
+        announced = self.context.layersToLoadOnCompletion()
+        if announced.pop(path, None) is not None:
+            self.context.setLayersToLoadOnCompletion(announced)
         return self._destination(name, os.path.splitext(path)[0])
 
     def file_output(self, name: str) -> str:

@@ -50,7 +50,8 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
         context: of the task.
 
     Returns:
-        ``OUTPUT``, and ``CONFIDENCE``, ``PROBABILITIES`` and ``POLYGONS`` where they were asked for.
+        ``OUTPUT``, and ``CONFIDENCE``, ``PROBABILITIES`` and ``POLYGONS`` where they were asked for. Where items run
+        separately these are folders, and ``WRITTEN`` holds the lists of their new files by output.
     """
     folder = WorkFolder(Path(payload["work"]))
     plan = cached_plan(folder.path, context)
@@ -66,6 +67,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
             raise JobError(f"The model gives values, not classes, so there are no {name} to write.")
         if target:
             values[key] = target
+    written: Dict[str, List[str]] = {key: [] for key in values}
     for number, item in enumerate(plan.items):
         parts = PartReader(item, folder, receipts)
         for name, key in (("classes", "OUTPUT"), ("confidence", "CONFIDENCE"), ("probabilities", "PROBABILITIES")):
@@ -74,15 +76,17 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
             target = _target(str(values[key]), item, separate, ".tif")
             profile = _profile(name, plan, item, parts, provenance(plan, package.digest))
             _write_raster(target, profile, parts, name)
+            written[key].append(str(target))
         if "POLYGONS" in values:
             source = _target(job.output, item, separate, ".tif")
             target = _target(job.polygons_output, item, separate, ".gpkg")
             write_polygons(
                 source, target, plan.classes, settings.simplify, provenance(plan, package.digest), item.grid.crs
             )
+            written["POLYGONS"].append(str(target))
         context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))
     context.emit(Log(DEBUG, f"Writing took {time.process_time() - start:.1f} s of processor time."))
-    return values
+    return {**values, "WRITTEN": written} if separate else values
 
 
 def _target(output: str, item: Item, separate: bool, suffix: str) -> Path:

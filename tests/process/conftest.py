@@ -111,6 +111,17 @@ def real(qgis):
 
 
 @pytest.fixture
+def provider(qgis_app, qgis_processing):
+    from deep_raster.processing_provider.provider import DeepRasterProvider
+    from qgis.core import QgsApplication
+
+    provider = DeepRasterProvider()
+    QgsApplication.processingRegistry().addProvider(provider)
+    yield provider
+    QgsApplication.processingRegistry().removeProvider(provider)
+
+
+@pytest.fixture
 def image(tmp_path):
     from conftest_values import write_raster
 
@@ -126,3 +137,14 @@ def detector(tmp_path_factory):
     script = Path(__file__).with_name("make_model.py")
     subprocess.run([ENGINE_PYTHON, "-I", str(script), str(ROOT), str(path), "128"], check=True, timeout=120)
     return path
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    """The folder of ``pixels.onnx`` and ``objects.onnx``, whose answers are plain to see in the image."""
+    if not ENGINE_PYTHON:
+        pytest.skip("DEEP_RASTER_PYTHON names no engine environment")
+    folder = tmp_path_factory.mktemp("networks")
+    script = Path(__file__).with_name("make_onnx.py")
+    subprocess.run([ENGINE_PYTHON, "-I", str(script), str(folder)], check=True, timeout=120)
+    return folder

@@ -6,7 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import pytest
 from conftest_values import DEFINITION, write_package
 from osgeo import ogr
 
@@ -57,17 +56,6 @@ def write_model(path, parameters, output):
     step.setModelOutputs({output: result})
     model.addChildAlgorithm(step)
     assert model.toFile(str(path))
-
-
-@pytest.fixture
-def provider(qgis_app, qgis_processing):
-    from deep_raster.processing_provider.provider import DeepRasterProvider
-    from qgis.core import QgsApplication
-
-    provider = DeepRasterProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
 
 
 def by_script(qgis, parameters):
