@@ -8,9 +8,11 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from PIL import Image, ImageDraw
 
 from ..errors import DeepRasterError
+from ..raster.gdal import prepare_gdal
 from . import folder
 from .dataset import Chip, ChipDataset, open_chips
 from .images import encode_png
@@ -36,18 +38,26 @@ def write(root: Path) -> None:
     count = _COLUMNS * _ROWS
     chips = data.chips if len(data) <= count else [data.chips[len(data) * step // count] for step in range(count)]
     colours = {one.value: one.color or _PALETTE[index % len(_PALETTE)] for index, one in enumerate(data.classes)}
-    pictures = []
-    for chip in chips:
-        try:
-            pictures.append(_picture(data, chip, colours))
-        except DeepRasterError:
-            continue
+    pictures = _pictures(data, chips, colours)
     if pictures:
         sheet = _sheet(pictures, data, colours)
         path = root / folder.CONTACT_SHEET
         part = path.with_name(path.name + ".part")
         part.write_bytes(encode_png(np.moveaxis(np.asarray(sheet), 2, 0)))
         os.replace(part, path)
+
+
+def _pictures(data: ChipDataset, chips: Sequence[Chip], colours: Dict[int, Colour]) -> List[Image.Image]:
+    found = []
+    prepare_gdal()
+    # Listing a folder of thousands of chips for each of them would take longer than reading it.
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        for chip in chips:
+            try:
+                found.append(_picture(data, chip, colours))
+            except DeepRasterError:
+                continue
+    return found
 
 
 def _picture(data: ChipDataset, chip: Chip, colours: Dict[int, Colour]) -> Image.Image:
@@ -104,12 +114,14 @@ def _draw(picture: Image.Image, data: ChipDataset, chip: Chip, colours: Dict[int
 def _tint(picture: Image.Image, values: npt.NDArray[np.int64], colours: Dict[int, Colour]) -> None:
     """Lay the classes' colours half transparent over the picture."""
     size = picture.size
+    rows, columns = (((np.arange(n) + 0.5) * m / n).astype(np.int64) for n, m in zip(size[::-1], values.shape))
+    values = values[rows[:, None], columns]  # the nearest pixel, before anything is made of it
     mask = np.zeros(values.shape, dtype=np.uint8)
     layer = np.zeros((*values.shape, 3), dtype=np.uint8)
     for value, colour in colours.items():
-        mask[values == value], layer[values == value] = 110, colour
-    nearest = Image.Resampling.NEAREST
-    picture.paste(Image.fromarray(layer).resize(size, nearest), (0, 0), Image.fromarray(mask).resize(size, nearest))
+        here = values == value
+        mask[here], layer[here] = 110, colour
+    picture.paste(Image.fromarray(layer), (0, 0), Image.fromarray(mask))
 
 
 def _sheet(pictures: Sequence[Image.Image], data: ChipDataset, colours: Dict[int, Colour]) -> Image.Image:

@@ -223,7 +223,8 @@ class _Block:
         frames = self._item.layout.frames(tuple(self._block["range"]))
         inside = [one for one in frames if self._exporter.inside_mask(one)]
         self._left_out["outside mask"] += len(frames) - len(inside)
-        found = objects_in_chips(objects, inside, self._job.min_overlap, self._item.layout.grid)
+        to_paint = self._exporter.traits.pixel_statistics
+        found = objects_in_chips(objects, inside, self._job.min_overlap, self._item.layout.grid, to_paint)
         chips = [_Chip(frame, part) for frame, part in zip(inside, found)]
         chips = self._with_class_maps(chips)
         labelled = self._exporter.traits.labels != rules.NONE

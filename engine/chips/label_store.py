@@ -20,7 +20,7 @@ from ..raster.grid import Grid
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.window import Window
 from .classes import ClassRule
-from .objects import Objects, no_objects, polygonal
+from .objects import Objects, are_simple, no_objects, polygonal, with_points
 
 
 @dataclass
@@ -119,7 +119,8 @@ def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCou
     if not len(features):
         return no_objects()
     geometries, areas = _with_area(layer, features)
-    geometries = shapely.transform(geometries, lambda points: np.column_stack(grid.to_pixel(*points.T)))
+    points, owner = shapely.get_coordinates(geometries, return_index=True)
+    geometries = with_points(geometries, np.column_stack(grid.to_pixel(*points.T)), owner)
     order = np.argsort(features.fids, kind="stable")
     objects = Objects(geometries, values, areas, features.fids).take(order)
     return objects.take(~shapely.is_empty(objects.geometries))
@@ -160,11 +161,16 @@ def _store(objects: Objects, row: Sequence[Tuple[int, Window]], folder: Path, co
 
 
 def save(path: Path, objects: Objects) -> None:
-    """Write objects without pickling: WKB in one run of bytes and its lengths."""
+    """Write objects without pickling: their points if all are polygons without holes, else WKB in one run of bytes."""
+    rest: Dict[str, Any] = {"values": objects.values, "areas": objects.areas, "fids": objects.fids}
+    if are_simple(objects.geometries):
+        points, owner = shapely.get_coordinates(objects.geometries, return_index=True)
+        np.savez(path, points=points, owner=owner, **rest)
+        return
     wkb = shapely.to_wkb(objects.geometries)
     lengths = np.array([len(one) for one in wkb], dtype=np.int64)
     data = np.frombuffer(b"".join(wkb), dtype=np.uint8)
-    np.savez(path, data=data, lengths=lengths, values=objects.values, areas=objects.areas, fids=objects.fids)
+    np.savez(path, data=data, lengths=lengths, **rest)
 
 
 def load(path: Path) -> Objects:
@@ -172,7 +178,10 @@ def load(path: Path) -> Objects:
     if not path.is_file():
         return no_objects()
     with np.load(path, allow_pickle=False) as file:
+        rest = file["values"], file["areas"], file["fids"]
+        if "points" in file:
+            return Objects(shapely.polygons(shapely.linearrings(file["points"], indices=file["owner"])), *rest)
         data, lengths = file["data"].tobytes(), file["lengths"]
         ends = np.cumsum(lengths)
         wkb = [data[end - length : end] for length, end in zip(lengths.tolist(), ends.tolist())]
-        return Objects(shapely.from_wkb(np.array(wkb, dtype=object)), file["values"], file["areas"], file["fids"])
+        return Objects(shapely.from_wkb(np.array(wkb, dtype=object)), *rest)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from .objects import are_simple
+
 Shape = Tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,6 +38,9 @@ class Runs:
 
 def runs_of(geometries: npt.NDArray[Any], shape: Shape) -> Runs:
     """Return the runs of pixels (rows, columns) that polygons and multi-polygons cover; other geometries cover none."""
+    if are_simple(geometries):
+        points, owner = shapely.get_coordinates(geometries, return_index=True)
+        return _runs(points, owner, np.arange(len(geometries)), shape)
     parts, owners = shapely.get_parts(geometries, return_index=True)
     flat = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     rings, ring_owner = shapely.get_rings(parts[flat], return_index=True)

@@ -199,7 +199,7 @@ def _read_part(
 ) -> Features:
     moved = None if bounds is None else (bounds[0] - shift, bounds[1], bounds[2] - shift, bounds[3])
     fids, wkb, fields = _read_raw(vector, facts, columns, _layer_bounds(facts, target, moved))
-    geometries = shapely.force_2d(shapely.from_wkb(wkb, on_invalid="ignore"))
+    geometries = shapely.from_wkb(wkb, on_invalid="ignore")
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     invalid = there & ~shapely.is_valid(geometries)
     if invalid.any():
