@@ -20,7 +20,7 @@ from ..raster.grid import Grid
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.window import Window
 from .classes import ClassRule
-from .objects import Objects, are_simple, no_objects, polygonal, with_points
+from .objects import Objects, are_simple, no_objects, polygonal, simple_polygons, with_points
 
 
 @dataclass
@@ -119,8 +119,8 @@ def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCou
     if not len(features):
         return no_objects()
     geometries, areas = _with_area(layer, features)
-    points, owner = shapely.get_coordinates(geometries, return_index=True)
-    geometries = with_points(geometries, np.column_stack(grid.to_pixel(*points.T)), owner)
+    points = shapely.get_coordinates(geometries)
+    geometries = with_points(geometries, np.column_stack(grid.to_pixel(*points.T)))
     order = np.argsort(features.fids, kind="stable")
     objects = Objects(geometries, values, areas, features.fids).take(order)
     return objects.take(~shapely.is_empty(objects.geometries))
@@ -164,8 +164,8 @@ def save(path: Path, objects: Objects) -> None:
     """Write objects without pickling: their points if all are polygons without holes, else WKB in one run of bytes."""
     rest: Dict[str, Any] = {"values": objects.values, "areas": objects.areas, "fids": objects.fids}
     if are_simple(objects.geometries):
-        points, owner = shapely.get_coordinates(objects.geometries, return_index=True)
-        np.savez(path, points=points, owner=owner, **rest)
+        counts = shapely.get_num_coordinates(objects.geometries)
+        np.savez(path, points=shapely.get_coordinates(objects.geometries), counts=counts, **rest)
         return
     wkb = shapely.to_wkb(objects.geometries)
     lengths = np.array([len(one) for one in wkb], dtype=np.int64)
@@ -180,7 +180,7 @@ def load(path: Path) -> Objects:
     with np.load(path, allow_pickle=False) as file:
         rest = file["values"], file["areas"], file["fids"]
         if "points" in file:
-            return Objects(shapely.polygons(shapely.linearrings(file["points"], indices=file["owner"])), *rest)
+            return Objects(simple_polygons(file["points"], file["counts"]), *rest)
         data, lengths = file["data"].tobytes(), file["lengths"]
         ends = np.cumsum(lengths)
         wkb = [data[end - length : end] for length, end in zip(lengths.tolist(), ends.tolist())]
