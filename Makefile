@@ -1,11 +1,11 @@
-# make demo | test | lint | package | env | clean, on Debian or Ubuntu; the first call also sets everything up.
+# make demo | test | lint | package | translations | env | clean, on Debian or Ubuntu; the first call also sets everything up.
 # The tools run in the system's Python, which QGIS's bindings belong to, never in the first python3 on the PATH.
 
 PYTHON := /usr/bin/python3 -I -B
 FRAMEWORKS ?= all,cluster
 EPOCHS ?=
 
-.PHONY: demo test lint package env clean system test-engine test-qgis test-process test-desktop
+.PHONY: demo test lint package translations env clean system test-engine test-qgis test-process test-desktop
 
 test: system
 	$(PYTHON) tools/make.py test --frameworks $(FRAMEWORKS)
@@ -21,6 +21,9 @@ demo: system
 
 package: system
 	$(PYTHON) tools/make.py package
+
+translations:
+	$(PYTHON) tools/make.py translations
 
 env: system
 	$(PYTHON) tools/make.py env --frameworks $(FRAMEWORKS)

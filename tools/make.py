@@ -1,4 +1,4 @@
-"""What the Makefile calls: ``make.py env|test|lint|package|clean``; run by the system's Python, needs nothing else."""
+"""What the Makefile calls: ``make.py env|test|lint|package|translations|clean``; needs the system's Python alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deep_raster.engine.errors import DeepRasterError
 def main() -> int:
     """Run one command; return the exit code."""
     parser = argparse.ArgumentParser(description="Tools of the Deep Raster checkout.")
-    parser.add_argument("command", choices=("env", "test", "lint", "package", "clean"))
+    parser.add_argument("command", choices=("env", "test", "lint", "package", "translations", "clean"))
     parser.add_argument("tiers", nargs="*", help="test tiers to run: lint, engine, qgis, process, desktop")
     parser.add_argument("--frameworks", default="all,cluster", help="frameworks of the engine's environment")
     asked = parser.parse_args()
@@ -30,6 +30,10 @@ def main() -> int:
             import packaging_zip
 
             return packaging_zip.main()
+        elif asked.command == "translations":
+            import translations
+
+            return translations.main()
         elif asked.command == "clean":
             _clean()
         else:

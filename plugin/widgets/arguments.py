@@ -10,7 +10,7 @@ import json
 from typing import Any, Dict, List, Mapping
 
 from processing.gui.wrappers import DIALOG_BATCH, DIALOG_MODELER, WidgetWrapper
-from qgis.core import QgsProcessingOutputString, QgsProcessingParameterString
+from qgis.core import QgsApplication, QgsProcessingOutputString, QgsProcessingParameterString
 from qgis.PyQt.QtWidgets import QComboBox, QLabel, QLineEdit, QStackedWidget, QVBoxLayout, QWidget
 
 from ...engine.errors import DeepRasterError
@@ -33,8 +33,9 @@ def to_text(values: Mapping[str, str]) -> str:
 class ArgumentsPanel(QWidget):
     """What the dialog shows: a line about the model, then its form; a line of text if it declares nothing readable."""
 
-    def __init__(self) -> None:
+    def __init__(self, tool: str = "") -> None:
         super().__init__()
+        self._tool = tool
         self.table = ArgumentTable()
         self.line = QLineEdit()
         self.line.setPlaceholderText(tr("name=value;name=value"))
@@ -70,7 +71,8 @@ class ArgumentsPanel(QWidget):
         if model:
             try:
                 definition = peek_definition(model)
-                self.about.setText(describe(definition))
+                told = (misplaced(definition, self._tool), describe(definition))
+                self.about.setText("\n".join(one for one in told if one))
             except DeepRasterError as error:
                 self.about.setText(str(error))
         self.about.setVisible(bool(model))
@@ -96,6 +98,20 @@ class ArgumentsPanel(QWidget):
             self.table.set_values(parse_arguments(text))
         except DeepRasterError:
             self._pages.setCurrentWidget(self.line)
+
+
+def misplaced(definition: ModelDefinition, tool: str) -> str:
+    """Return the sentence for a model that another tool runs, empty if this one may."""
+    if not tool or not definition.tools or tool in definition.tools:
+        return ""
+    sentences = {
+        "detectobjects": tr("This model detects objects; use “{}”."),
+        "classifypixels": tr("This model classifies pixels; use “{}”."),
+        "classifyobjects": tr("This model classifies objects; use “{}”."),
+    }
+    right = definition.tools[0]
+    algorithm = QgsApplication.processingRegistry().algorithmById(f"deepraster:{right}")
+    return sentences[right].format(algorithm.displayName()) if algorithm is not None and right in sentences else ""
 
 
 def describe(definition: ModelDefinition) -> str:
@@ -133,7 +149,8 @@ class ArgumentsWrapper(WidgetWrapper):
             return widget
         if self.dialogType == DIALOG_BATCH:
             return QLineEdit()
-        panel = ArgumentsPanel()
+        algorithm = self.parameterDefinition().algorithm()
+        panel = ArgumentsPanel(algorithm.name() if algorithm is not None else "")
         panel.table.changed.connect(self._tell)
         panel.line.textChanged.connect(self._tell)
         return panel

@@ -64,6 +64,19 @@ def test_a_value_is_shown_and_survives_another_model(panel, model, tmp_path):
     assert panel.text() == "padding=8;threshold=0.75"
 
 
+def test_a_model_for_another_tool_is_told(provider, model):
+    from deep_raster.plugin.widgets.arguments import ArgumentsWrapper
+
+    told = {}
+    for tool in ("classifypixels", "detectobjects"):
+        algorithm = QgsApplication.processingRegistry().algorithmById(f"deepraster:{tool}").create()
+        wrapper = ArgumentsWrapper(algorithm.parameterDefinition("ARGUMENTS"), AlgorithmDialog())
+        wrapper.widget.follow(str(model))
+        told[tool] = wrapper.widget.about.text()
+    assert told["classifypixels"].startswith("This model detects objects; use “Detect objects”.\n")
+    assert told["detectobjects"] == told["classifypixels"].partition("\n")[2] != ""
+
+
 def test_without_a_readable_model_it_is_a_line_of_text(panel):
     panel.follow("/nowhere/x.dlpk")
     panel.line.setText("padding=3")
