@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -15,7 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 @pytest.fixture(scope="module")
 def tf():
     tensorflow = pytest.importorskip("tensorflow")
-    tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+    with contextlib.suppress(RuntimeError):  # another test has started it already
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
     return tensorflow
 
 
