@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QApplication, QCheckBox, QDialog, QMenu, QPushButton, QToolBar
+from qgis.PyQt.QtWidgets import QApplication, QCheckBox, QDialog, QLabel, QMenu, QPushButton, QToolBar
 from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
 
 FOLDER = Path(os.environ["DEEP_RASTER_TEST_FOLDER"])
@@ -70,11 +70,26 @@ def footprint():
     }
 
 
-def run_dialog(name, values, label=""):
-    """Run a tool from its dialog and return its results; the generator yields while it runs."""
+def run_until_quiet(name, values, label=""):
+    """Run a tool up to three times, until the window answered within a fifth of a second all the time.
+
+    Another process that takes the processor lets the window wait as well. So each run is measured against the longest
+    gap of the same window doing nothing just before, and a run in a bad moment is repeated.
+    """
+    label = label or name
+    for _attempt in range(3):
+        for layer in [one for one in QgsProject.instance().mapLayers().values() if one.name() != "scene"]:
+            QgsProject.instance().removeMapLayer(layer.id())
+        yield from run_dialog(name, values, label)
+        idle, busy = REPORT["gaps"].setdefault(label, [])[-1]
+        if busy - idle < 0.2:
+            return
+
+
+def run_dialog(name, values, label):
+    """Run a tool from its dialog and keep its results and the longest gaps before and during the run."""
     import processing
 
-    label = label or name
     dialog = processing.createAlgorithmDialog(f"deepraster:{name}", values)
     dialog.resize(900, 760)
     dialog.show()
@@ -86,9 +101,12 @@ def run_dialog(name, values, label=""):
     ended = []
     dialog.algorithmFinished.connect(lambda ok, results: ended.append((ok, results)))
     heart.reset()
+    yield 1500
+    idle = heart.longest
+    heart.reset()
     dialog.runAlgorithm()
     yield lambda: bool(ended)
-    REPORT["gaps"][label] = heart.longest
+    REPORT["gaps"].setdefault(label, []).append((idle, heart.longest))
     yield 300
     shoot(dialog, f"log_{label}")
     results = {key: str(value) for key, value in ended[0][1].items()}
@@ -102,7 +120,7 @@ def real_job(layer, values):
 
     os.environ["DEEP_RASTER_PYTHON"] = values["python"]
     environments.forget()
-    yield from run_dialog("detectobjects", {**values["real"], "INPUT": layer.id()}, "real")
+    yield from run_until_quiet("detectobjects", {**values["real"], "INPUT": layer.id()}, "real")
     yield 800
     found = [one for one in QgsProject.instance().mapLayers().values() if one.name() != "scene"]
     REPORT["loaded"] = [one.name() for one in found]
@@ -140,13 +158,23 @@ def steps():
     menu.close()
     shoot(window, "window")
 
-    yield from run_dialog("detectobjects", {**values["detectobjects"], "INPUT": layer.id()})
+    yield from run_until_quiet("detectobjects", {**values["detectobjects"], "INPUT": layer.id()})
     yield 500
     names = [one.name() for one in QgsProject.instance().mapLayers().values()]
     assert names == ["scene"], names
     REPORT["done"].append("job")
     if "real" in values:
         yield from real_job(layer, values)
+
+    import processing
+
+    dialog = processing.createAlgorithmDialog("deepraster:classifypixels", {"MODEL": values["package"]})
+    dialog.resize(900, 760)
+    dialog.show()
+    yield 500
+    shoot(dialog, "dialog_wrong_model")
+    REPORT["wrong_model"] = [one.text() for one in dialog.findChildren(QLabel) if "detects objects" in one.text()]
+    dialog.close()
 
     from deep_raster.plugin.environment.setup_dialog import open_setup_dialog
 
