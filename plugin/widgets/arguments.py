@@ -39,6 +39,10 @@ class ArgumentsPanel(QWidget):
         self.table = ArgumentTable()
         self.line = QLineEdit()
         self.line.setPlaceholderText(tr("name=value;name=value"))
+        self.warning = QLabel()
+        self.warning.setWordWrap(True)
+        self.warning.setStyleSheet("font-weight: bold")
+        self.warning.setVisible(False)
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.about.setVisible(False)
@@ -47,6 +51,7 @@ class ArgumentsPanel(QWidget):
         self._pages.addWidget(self.table)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.warning)
         layout.addWidget(self.about)
         layout.addWidget(self._pages)
         self._model = ""
@@ -71,10 +76,11 @@ class ArgumentsPanel(QWidget):
         if model:
             try:
                 definition = peek_definition(model)
-                told = (misplaced(definition, self._tool), describe(definition))
-                self.about.setText("\n".join(one for one in told if one))
+                self.about.setText(describe(definition))
             except DeepRasterError as error:
                 self.about.setText(str(error))
+        self.warning.setText("" if definition is None else misplaced(definition, self._tool))
+        self.warning.setVisible(bool(self.warning.text()))
         self.about.setVisible(bool(model))
         return definition
 

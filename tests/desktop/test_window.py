@@ -117,8 +117,7 @@ def test_the_window_answered_all_the_time(window):
 
 def test_a_model_for_another_tool_is_told_in_the_dialog(window):
     _code, report, _folder = window
-    assert len(report["wrong_model"]) == 1
-    assert report["wrong_model"][0].startswith("This model detects objects; use “Detect objects”.")
+    assert report["wrong_model"] == ["This model detects objects; use “Detect objects”."]
 
 
 @pytest.mark.skipif(not ENGINE_PYTHON, reason="DEEP_RASTER_PYTHON names no engine environment")
