@@ -116,7 +116,9 @@ def _lint(engine: str, environment: Dict[str, str]) -> Tuple[int, str]:
 
 def _engine(engine: str, environment: Dict[str, str]) -> Tuple[int, str]:
     paths = ["tests/engine", *(str(one.relative_to(ROOT)) for one in sorted((ROOT / "tests").glob("test_*.py")))]
-    return _call([venvs.tests_python(engine), *PYTEST, *paths], environment)
+    # One file at a time in each process: files share what is dear to make, and many tests wait for other processes.
+    parallel = ["-n", str(min(4, len(os.sched_getaffinity(0)))), "--dist", "loadfile"]
+    return _call([venvs.tests_python(engine), *PYTEST, *parallel, *paths], environment)
 
 
 def _qgis(engine: str, environment: Dict[str, str]) -> Tuple[int, str]:
