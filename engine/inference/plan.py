@@ -89,6 +89,8 @@ class Plan:
         items: rasters of the job.
         sources: path of each local file -> its size and time of change.
         classes: of the network.
+        shape: of objects, as package functions number them: 1 point, 2 multipoint, 3 line, 4 polygon.
+        declared: (name, kind) of the fields that a package's function declares for its objects.
     """
 
     identity: str
@@ -101,6 +103,8 @@ class Plan:
     items: Tuple[Item, ...]
     sources: Dict[str, Any]
     classes: Tuple[ClassInfo, ...]
+    shape: int = 4
+    declared: Tuple[Tuple[str, str], ...] = ()
 
     @property
     def groups(self) -> int:
@@ -128,6 +132,8 @@ class Plan:
             "items": [one.to_dict() for one in self.items],
             "sources": self.sources,
             "classes": [dataclasses.astuple(one) for one in self.classes],
+            "shape": self.shape,
+            "declared": self.declared,
         }
 
     @classmethod
@@ -144,6 +150,8 @@ class Plan:
             tuple(Item.from_dict(one) for one in members["items"]),
             members["sources"],
             tuple(ClassInfo(value, name, tuple(color) if color else None) for value, name, color in members["classes"]),
+            members["shape"],
+            tuple((name, kind) for name, kind in members["declared"]),
         )
 
 

@@ -101,6 +101,8 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         tuple(items),
         sources,
         loaded.classes,
+        int(getattr(loaded.model, "geometry_type", 4)),
+        tuple(getattr(loaded.model, "declared", ())),
     )
 
 

@@ -61,6 +61,18 @@ def rings_polygon(rings: Sequence[Array]) -> Optional[shapely.Geometry]:
     return repaired(polygon)
 
 
+def rings_shape(rings: Sequence[Array], shape: int) -> Optional[shapely.Geometry]:
+    """Return what rings stand for: 1 their first point, 2 all points, 3 lines, 4 a polygon; None if it is nothing."""
+    if shape == 1:
+        return shapely.points(rings[0][0])
+    if shape == 2:
+        return shapely.multipoints(np.concatenate(rings))
+    if shape == 3:
+        lines = [shapely.linestrings(one) for one in rings if len(one) >= 2]
+        return shapely.multilinestrings(lines) if lines else None
+    return rings_polygon(rings)
+
+
 def repaired(polygon: shapely.Geometry) -> Optional[shapely.Geometry]:
     """Return the polygon, or a valid one of the same area (polygon or multipolygon); None if it has no area."""
     if not shapely.is_valid(polygon):

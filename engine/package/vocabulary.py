@@ -27,7 +27,7 @@ _MODEL_TYPE_ALIASES = {"objectiondetection": "ObjectDetection"}
 TOOLS: Dict[str, Tuple[str, ...]] = {
     "ObjectDetection": ("detectobjects",),
     "InstanceDetection": ("detectobjects",),
-    "PanopticSegmenter": ("detectobjects",),
+    "PanopticSegmenter": ("detectobjects", "classifypixels"),
     "ImageClassification": ("classifypixels", "detectchange"),
     "ObjectClassification": ("classifyobjects",),
     "ImageCaptioner": ("classifyobjects",),

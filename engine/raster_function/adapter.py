@@ -9,17 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
-from ..events import Event
+from ..events import INFO, Event, Log
 from ..models.base import Detections, TilePlan
 from ..package.reading import ClassInfo
-from .feature_set import class_text, detections, label, score, table_classes
-from .function import OBJECT_CLASSES, PIXELS, Array, Configuration, RasterFunction
-from .loading import STAGE, lay_out
+from .feature_set import best_label, class_text, detections, table_classes
+from .function import OBJECT_CLASSES, PANOPTIC, PIXELS, Array, Configuration, RasterFunction
+from .loading import keep_gpu, lay_out
+from .missing import STAGE
 
 if TYPE_CHECKING:
     from ..package.dlpk import ModelPackage
 
 FunctionModel = Union["FunctionDetector", "FunctionPixelClassifier", "FunctionObjectClassifier"]
+_FIELD_KINDS = {
+    "esriFieldTypeInteger": "integer",
+    "esriFieldTypeSmallInteger": "integer",
+    "esriFieldTypeBigInteger": "integer",
+    "esriFieldTypeDouble": "real",
+    "esriFieldTypeSingle": "real",
+}
 
 
 def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[str, str]) -> FunctionModel:
@@ -32,12 +40,16 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     emd = lay_out(package)
     path = emd.parent / package.file(definition.inference_function).relative_to(package.folder)
     messages: List[Event] = []
+    if device != "cpu":
+        keep_gpu()
     function = RasterFunction(path, emd, device, messages.append)
     configuration = function.configure(arguments, definition.image_width, definition.image_height)
     if function.kind == OBJECT_CLASSES:
         return FunctionObjectClassifier(function, configuration, package, messages)
     if function.kind == PIXELS:
         return FunctionPixelClassifier(function, configuration, package, messages)
+    if function.kind == PANOPTIC:
+        return FunctionPanoptic(function, configuration, package, messages)
     return FunctionDetector(function, configuration, package, messages)
 
 
@@ -78,6 +90,8 @@ class _FunctionModel:
         if span is None or not np.issubdtype(pixels.dtype, np.integer):
             return np.array(pixels)
         limits = np.iinfo(pixels.dtype)
+        if span == (limits.min, limits.max):
+            return np.array(pixels)
         scale = (span[1] - span[0]) / (float(limits.max) - float(limits.min))
         rescaled: Array = ((pixels.astype(np.float32) - float(limits.min)) * scale + span[0]).astype(np.float32)
         return rescaled
@@ -95,6 +109,9 @@ class FunctionDetector(_FunctionModel):
         super().__init__(function, configuration, package, messages)
         self.fields = function.fields()
         self.geometry_type = function.geometry_type()
+        self.declared = tuple(
+            (str(one["name"]), _FIELD_KINDS.get(str(one.get("type")), "text")) for one in self.fields if one.get("name")
+        )
 
     def detect(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> List[Detections]:
         """Return the objects of each block of the batch; coordinates are those of the block with its padding."""
@@ -102,7 +119,7 @@ class FunctionDetector(_FunctionModel):
         for one, there in zip(pixels, valid):
             block = self._pixels(one)
             features = self._function.vectorize(raster_pixels=block, raster_mask=self._mask(there, len(block)))
-            found.append(detections(features, self.classes, self._configuration.padding))
+            found.append(detections(features, self.classes, self._configuration.padding, self.geometry_type))
         return found
 
 
@@ -186,6 +203,20 @@ class FunctionPixelClassifier(_FunctionModel):
             )
 
 
+class FunctionPanoptic(FunctionDetector, FunctionPixelClassifier):
+    """A function that finds objects and classifies pixels as well; each tool writes one of the two."""
+
+    def __init__(
+        self, function: RasterFunction, configuration: Configuration, package: ModelPackage, messages: List[Event]
+    ) -> None:
+        super().__init__(function, configuration, package, messages)
+        text = (
+            f"The raster function “{function.path.name}” finds objects and classifies pixels: “Detect objects” writes "
+            "the objects, “Classify pixels” the raster."
+        )
+        messages.append(Log(INFO, text))
+
+
 class FunctionObjectClassifier(_FunctionModel):
     """A function that gives every chip a class."""
 
@@ -224,14 +255,14 @@ class FunctionObjectClassifier(_FunctionModel):
         answers = self.classify(pixels, valid)
         found = np.zeros((len(answers), len(self.classes)), dtype=np.float32)
         for row, members in zip(found, answers):
-            position = label(members, self.classes)
+            position, confidence = best_label(members, self.classes)
             if position < 0:
                 raise ModelError(
                     f"The raster function “{self._function.path.name}” chose the class “{class_text(members)}”, which "
-                    "the model definition does not list.",
+                    f"the model definition does not list; its answer holds {', '.join(sorted(members)) or 'nothing'}.",
                     stage=STAGE,
                     file=str(Path(self._function.path)),
+                    hint="Check that “Classes” of the model definition has the names that the function writes.",
                 )
-            confidence = score(members)
             row[position] = 1.0 if np.isnan(confidence) else confidence
         return found

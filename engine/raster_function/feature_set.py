@@ -11,6 +11,8 @@ import numpy.typing as npt
 from ..models.base import Detections
 from ..package.reading import ClassInfo
 
+POINT, LINE, POLYGON = 1, 3, 4
+_THIN = 0.05  # pixels
 Rings = List[npt.NDArray[np.float64]]
 
 # Attributes that name the class, the best first; functions spell them in every case.
@@ -20,24 +22,32 @@ _SCORE_KEYS = ("confidence", "score")
 _IDS = {"oid", "fid", "objectid"}
 
 
-def detections(features: Mapping[str, Any], classes: Sequence[ClassInfo], padding: int) -> Detections:
+def detections(
+    features: Mapping[str, Any], classes: Sequence[ClassInfo], padding: int, shape: int = POLYGON
+) -> Detections:
     """Return the objects of a feature set whose origin is the inner corner of a block.
 
     Args:
         features: Esri JSON; rings need not be closed, x to the right, y down, in pixels.
         classes: of the definition; an object whose class is none of them gets the label -1 and keeps its text.
         padding: pixels between the block's corner and the inner corner.
+        shape: what objects are, as :meth:`.function.RasterFunction.geometry_type` numbers it.
     """
     rings: List[Rings] = []
     boxes: List[Tuple[float, float, float, float]] = []
     scores, labels, attributes = [], [], []
     for feature in features.get("features") or ():
         parts = [part + padding for part in _parts(feature.get("geometry") or {})]
+        if shape == LINE:
+            parts = [one for one in parts if len(one) >= 2]
         if not parts:
             continue
         members = dict(feature.get("attributes") or {})
         corners = np.concatenate(parts)
-        boxes.append((*corners.min(axis=0), *corners.max(axis=0)))
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        # Points and upright lines get an extent, as a box without one counts as no object.
+        thin = np.where((high > low) | (shape == POLYGON), 0.0, _THIN)
+        boxes.append((*(low - thin), *(high + thin)))
         rings.append(parts)
         scores.append(score(members))
         labels.append(label(members, classes))
@@ -64,6 +74,27 @@ def label(members: Mapping[str, Any], classes: Sequence[ClassInfo]) -> int:
         if number is not None and number in values:
             return values[int(number)]
     return -1
+
+
+def best_label(members: Mapping[str, Any], classes: Sequence[ClassInfo]) -> Tuple[int, float]:
+    """Return the position of an image's class (-1 if it is none of ``classes``) and its confidence (NaN if unknown).
+
+    Functions for several labels an image join them with semicolons, and so the confidences of all classes; then the
+    best of the labels counts.
+    """
+    position = label(members, classes)
+    if position >= 0:
+        return position, score(members)
+    lower = {str(key).lower(): str(value) for key, value in members.items()}
+    names = [one.name for one in classes]
+    listed = next((lower[key].split(";") for key in _NAME_KEYS if ";" in lower.get(key, "")), [])
+    chosen = [names.index(one.strip()) for one in listed if one.strip() in names]
+    scores = [as_number(one) for one in lower.get("confidence", "").split(";")]
+    if len(scores) == len(classes) and chosen:
+        by_class = [math.nan if one is None else one for one in scores]
+        best = max(chosen, key=lambda one: by_class[one])
+        return best, by_class[best]
+    return (chosen[0], math.nan) if chosen else (-1, math.nan)
 
 
 def class_text(members: Mapping[str, Any]) -> str:

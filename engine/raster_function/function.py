@@ -18,7 +18,8 @@ from ..errors import ModelError
 from ..package.declared import HOSTS_OWN, parameter_from_info
 from ..package.parameters import ModelParameter, resolve_arguments
 from .arcpy_stand_in import Emit
-from .loading import STAGE, call, find_class, import_function
+from .loading import call, find_class, import_function
+from .missing import STAGE
 
 Array = npt.NDArray[Any]
 OBJECTS, PIXELS, OBJECT_CLASSES, PANOPTIC = "objects", "pixels", "object classes", "panoptic"
@@ -160,13 +161,24 @@ class RasterFunction:
         self, corner: Tuple[float, float], shape: Tuple[int, ...], properties: Mapping[str, Any], **blocks: Any
     ) -> Array:
         """Return the output pixels (bands, rows, columns) of a block."""
-        answer = self._call("updatePixels", self._instance.updatePixels, corner, shape, dict(properties), **blocks)
-        found = np.asarray((answer or {}).get("output_pixels"))
+        answer = (
+            self._call("updatePixels", self._instance.updatePixels, corner, shape, dict(properties), **blocks) or {}
+        )
+        found = np.asarray(answer.get("output_pixels"))
         if found.ndim == 2:
             found = found[np.newaxis]
         if found.ndim != 3 or found.dtype == object:
             raise self._wrong("updatePixels", "no output_pixels of bands, rows and columns")
-        return found
+        mask = answer.get("output_mask")
+        if mask is None or mask is blocks.get("output_mask"):
+            return found
+        if np.asarray(mask).shape[-2:] != found.shape[1:]:
+            raise self._wrong("updatePixels", "an output_mask of another size than output_pixels")
+        hidden = np.broadcast_to(np.asarray(mask) == 0, found.shape)
+        # What a function hides is no class and no value.
+        nothing = np.nan if np.issubdtype(found.dtype, np.floating) else 0
+        hidden_out: Array = np.where(hidden, np.array(nothing, dtype=found.dtype), found)
+        return hidden_out
 
     def _check_licence(self) -> None:
         if not hasattr(self._instance, "isLicensed"):

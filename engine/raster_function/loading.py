@@ -6,6 +6,8 @@ The function of one package has a worker process to itself: packages bring modul
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
 import inspect
 import json
@@ -124,6 +126,18 @@ def fault(path: Path, what: str, error: Exception) -> ModelError:
         file=str(path),
         hint=missing_name(error) or "Report this to the author of the package, with the log of this run.",
     )
+
+
+def keep_gpu() -> None:
+    """Settle which GPU this process sees, before the function names one.
+
+    Published functions write the number they are given into CUDA_VISIBLE_DEVICES. That number counts the GPUs of the
+    host, which shows each worker one alone; once the driver runs, the variable changes nothing any more.
+    """
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(name).cuInit(0)
+            return
 
 
 def lay_out(package: ModelPackage) -> Path:

@@ -214,14 +214,15 @@ DEFINITION = {
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Make a package: ``package(code, file name, {definition members}, {further files})``."""
+    """Make a package: ``package(code, file name, {definition members}, {further texts}, (files already there))``."""
     monkeypatch.setenv("DEEP_RASTER_HOME", str(tmp_path / "home"))
 
-    def make(code, name="Function.py", members=None, more=None):
+    def make(code, name="Function.py", members=None, more=None, ready=()):
         (tmp_path / name).write_text(textwrap.dedent(code))
         (tmp_path / "weights.txt").write_text("128")
         (tmp_path / "helper_of_package.py").write_text("THRESHOLD = 255\n")
         files = {one: tmp_path / one for one in (name, "weights.txt", "helper_of_package.py")}
+        files.update({one: tmp_path / one for one in ready})
         for extra, text in (more or {}).items():
             (tmp_path / extra).write_text(text)
             files[extra] = tmp_path / extra
