@@ -60,9 +60,10 @@ def _how_to_provide(name: str) -> str:
 
     top = name.partition(".")[0]
     if top in _CHILD_FOLDERS:
+        what = f"{name.replace('.', '/')}.py" if "." in name else f"the folder {name} with the module that is imported"
         return (
-            f"It is a part that ArcGIS brings or that the package should bring: put {name.replace('.', '/')}.py beside "
-            "the function and pack the model again."
+            "It is a part that ArcGIS brings and that the package should bring: put "
+            f"{what} beside the function and pack the model again."
         )
     if top in ("arcgis", "arcpy"):
         return (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
 from deep_raster.engine.errors import JobError, ModelError
 from deep_raster.engine.models.base import Detector, PixelClassifier
 from deep_raster.engine.raster_function import adapter, older_libraries
+
+from .conftest import CLASSIFIER
 
 BASE = """
     import json
@@ -271,6 +274,32 @@ def test_what_a_package_brings_comes_before_our_stand_ins(package):
     assert model.declared == (("Own", "integer"),)
 
 
+@pytest.mark.parametrize(
+    ("size", "padding", "batch", "tx", "ty"), [(256, 64, 4, 256, 256), (256, 0, 5, 256, 1280), (128, 32, 6, 192, 128)]
+)
+def test_super_tiles_of_the_template_base(package, size, padding, batch, tx, ty):
+    members = {"ModelType": "ImageClassification", "ImageHeight": size, "ImageWidth": size}
+    made = package(CLASSIFIER, "PixelFunction.py", members)
+    model = adapter.load(made, "cpu", 1, {"padding": str(padding), "batch_size": str(batch)})
+    assert (model.plan.width - 2 * padding, model.plan.height - 2 * padding, model.plan.halo) == (tx, ty, padding)
+
+
+def test_a_folder_of_functions_as_arcgis_has_it(package, tmp_path):
+    (tmp_path / "python_raster_functions" / "PyTorch").mkdir(parents=True)
+    child = "import helper_of_all\n\n\nclass Child:\n    number = helper_of_all.NUMBER\n"
+    first = "import importlib\nfrom fields import fields\nChild = importlib.import_module('PyTorch.Net').Child\n"
+    text = first + textwrap.dedent(code(OBJECTS))
+    more = {
+        "python_raster_functions/Finder.py": text.replace("class Function", "class Finder"),
+        "python_raster_functions/PyTorch/Net.py": child,
+        "python_raster_functions/helper_of_all.py": "NUMBER = 5\n",
+    }
+    members = {"InferenceFunction": ".\\python_raster_functions\\Finder.py", "Framework": "PyTorch"}
+    model, instance = load(package, "UNUSED = 1\n", members, more=more)
+    assert type(instance).initialize.__globals__["Child"].number == 5
+    assert model.geometry_type == 4
+
+
 def test_the_definition_reads_the_same_in_any_encoding(package):
     made = package(code(OBJECTS), members={"Classes": [{"Value": 1, "Name": "Bäume"}]})
     model = adapter.load(made, "cpu", 1, {})
@@ -283,7 +312,7 @@ def test_the_definition_reads_the_same_in_any_encoding(package):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("from Keras.Missing import x", r"imports “Keras.Missing”|imports “Keras”.*Keras.*beside the function"),
+        ("from Keras.Missing import x", "imports “Keras”.*the folder Keras with the module.*beside the function"),
         ("import torch_not_there_at_all", "If “torch_not_there_at_all” is a file of the author's"),
         ("from json import gone_since_long", "cannot import name 'gone_since_long'.*another version of “json”"),
         (
