@@ -125,13 +125,12 @@ def test_killed_workers_change_no_byte(folder, scene, model, undisturbed):
     path, killed, stop, told = folder / "killed.tif", [], threading.Event(), []
 
     def killer():
-        while not any("part" in getattr(event, "text", "") for event in told):
-            time.sleep(0.02)
-        while len(killed) < 3 and not stop.is_set():
-            for pid in workers_of(os.getpid())[:1]:  # the oldest: no task is hit three times
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-            stop.wait(0.3)
+        """Kill one worker as soon as there is one, and one while tiles are predicted; no task is hit three times."""
+        while len(killed) < 2 and not stop.wait(0.02):
+            if not killed or any("part" in getattr(event, "text", "") for event in told):
+                for pid in workers_of(os.getpid())[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
 
     thread = threading.Thread(target=killer)
     thread.start()
