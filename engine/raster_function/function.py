@@ -160,7 +160,11 @@ class RasterFunction:
     def update_pixels(
         self, corner: Tuple[float, float], shape: Tuple[int, ...], properties: Mapping[str, Any], **blocks: Any
     ) -> Array:
-        """Return the output pixels (bands, rows, columns) of a block."""
+        """Return the output pixels (bands, rows, columns) of a block.
+
+        A function with ``selectRasters`` is asked first which of its rasters it needs here, and given those alone.
+        """
+        blocks = self._selected(corner, shape, properties, blocks)
         answer = (
             self._call("updatePixels", self._instance.updatePixels, corner, shape, dict(properties), **blocks) or {}
         )
@@ -179,6 +183,17 @@ class RasterFunction:
         nothing = np.nan if np.issubdtype(found.dtype, np.floating) else 0
         hidden_out: Array = np.where(hidden, np.array(nothing, dtype=found.dtype), found)
         return hidden_out
+
+    def _selected(
+        self, corner: Tuple[float, float], shape: Tuple[int, ...], properties: Mapping[str, Any], blocks: Dict[str, Any]
+    ) -> Dict[str, Any]:
+        """Return the blocks without those of rasters that ``selectRasters`` leaves out."""
+        if not hasattr(self._instance, "selectRasters"):
+            return blocks
+        chosen = self._call("selectRasters", self._instance.selectRasters, corner, shape, dict(properties)) or ()
+        rasters = {str(one.get("name")) for one in self._infos if str(one.get("dataType", "")).startswith("raster")}
+        hidden = {f"{name}_{part}" for name in rasters - set(map(str, chosen)) for part in ("pixels", "mask")}
+        return {name: block for name, block in blocks.items() if name not in hidden}
 
     def _check_licence(self) -> None:
         if not hasattr(self._instance, "isLicensed"):

@@ -89,6 +89,22 @@ def test_pixel_classifier_on_the_template_base(package):
     assert (np.array(model.values)[scores[0].argmax(axis=0)][inner] == expected).all()
 
 
+@pytest.mark.parametrize(("chosen", "delivered"), [("raster", True), ("", False)])
+def test_a_function_gets_the_rasters_it_selects(package, chosen, delivered):
+    selecting = CLASSIFIER.replace(
+        "        def updatePixels(self, tlc, shape, props, **pixelBlocks):\n",
+        f"        def selectRasters(self, tlc, shape, props):\n            return ({chosen!r},)\n\n"
+        "        def updatePixels(self, tlc, shape, props, **pixelBlocks):\n"
+        "            if 'raster_pixels' not in pixelBlocks:\n"
+        "                assert 'raster_mask' not in pixelBlocks\n"
+        "                return {'output_pixels': np.full(shape, 2, props['pixelType'])}\n",
+    )
+    model = load(package(selecting, "PixelFunction.py", {"ModelType": "ImageClassification"}))
+    scores = model.scores(np.zeros((1, 1, 28, 28), dtype=np.uint8), np.ones((1, 28, 28), dtype=bool))
+    classes = np.array(model.values)[scores[0].argmax(axis=0)][2:26, 2:26]
+    assert set(np.unique(classes)) == ({1} if delivered else {2})
+
+
 def test_data_range_is_carried_out(package):
     made = package(CLASSIFIER, "PixelFunction.py", {"ModelType": "ImageClassification", "DataRange": [0, 256]})
     model = load(made)
