@@ -65,15 +65,17 @@ class _Run:
     quarantined: List[Quarantined] = field(default_factory=list)
 
     def next(self) -> Optional[_Pending]:
-        """Return the next task to hand out, lost ones first."""
-        if self.again:
-            return self.again.popleft()
+        """Return the next task to hand out.
+
+        Lost ones come last: whatever took their worker away (memory running out, somebody's kill) may still be going
+        on, and three deaths in a row would condemn a task that is innocent.
+        """
         if not self.exhausted:
             for payload in self.source:
                 self.counter += 1
                 return _Pending(self.counter - 1, payload)
             self.exhausted = True
-        return None
+        return self.again.popleft() if self.again else None
 
     def lease_seconds(self) -> float:
         """Return how long the next task may take."""

@@ -108,7 +108,9 @@ def undisturbed(folder, scene, model):
 
 
 def workers_of(pid):
-    listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
     engines = {int(row[0]) for row in rows if int(row[1]) == pid and "launch.py engine" in row[2]}
     return [int(row[0]) for row in rows if int(row[1]) in engines and "launch.py worker" in row[2]]
