@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from ..errors import ChipError
 from ..package import lenient
@@ -80,31 +80,3 @@ def _leniently(text: str, path: Path) -> Any:
             file=str(path),
             hint="Export the training data again.",
         ) from error
-
-
-def read_map(path: Path, limit: int = 2**31) -> List[List[str]]:
-    """Return the tokens of each line of ``map.txt``, with forward slashes; tolerates LF, ``/`` and blanks in names."""
-    if not path.is_file():
-        return []
-    lines = []
-    with open(path, encoding="utf-8", errors="replace", newline=None) as file:
-        for number, line in enumerate(file):
-            if number >= limit:
-                break
-            tokens = split_map_line(line.rstrip("\n"))
-            if tokens:
-                lines.append(tokens)
-    return lines
-
-
-def split_map_line(line: str) -> List[str]:
-    """Return the paths of one line; a path ends before a blank that is followed by a known folder's name."""
-    heads = ("images/", "images2/", "labels/", "labels2/", "a/", "b/", "images_before/", "images_after/")
-    words = line.replace("\\", "/").split(" ")
-    paths: List[str] = []
-    for word in words:
-        if word.lower().startswith(heads) or not paths:
-            paths.append(word)
-        else:
-            paths[-1] += f" {word}"
-    return [one.strip() for one in paths if one.strip()]

@@ -41,17 +41,6 @@ def polygonize(classes: Array, skip: Sequence[float] = (0,)) -> Tuple[Array, Arr
     return values[found - 1], polygons
 
 
-def mask_polygons(mask: Array) -> Array:
-    """Return the polygons of the True regions of a mask (rows, columns) in pixel coordinates."""
-    return polygonize(np.asarray(mask, dtype=bool), skip=(False,))[1]
-
-
-def polygon_rings(polygon: shapely.Geometry) -> List[npt.NDArray[np.float64]]:
-    """Return the rings of a polygon as (k, 2) arrays, the outer one first, not closed."""
-    rings = [polygon.exterior, *polygon.interiors]
-    return [shapely.get_coordinates(one)[:-1] for one in rings]
-
-
 def rings_polygon(rings: Sequence[Array]) -> Optional[shapely.Geometry]:
     """Return the polygon of rings (outer first, closed or not), repaired if needed; None if it has no area."""
     usable = [np.asarray(one, float) for one in rings if len(one) >= 3]

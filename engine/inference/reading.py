@@ -84,10 +84,7 @@ class Reader:
         self._remote = remote
 
     def _open(self, key: Any, opening: Callable[[], Any]) -> None:
-        self._key = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._close()
         self._source = opening()
         self._key = key
 
@@ -106,10 +103,6 @@ class Reader:
                     raise
                 time.sleep(wait)
         raise RasterError("The raster cannot be read.", stage="reading")
-
-    def release(self) -> None:
-        """Close the source, so that its file can be replaced."""
-        self._thread.submit(self._close).result()
 
     def _close(self) -> None:
         self._key = None

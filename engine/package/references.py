@@ -150,16 +150,6 @@ def check_references(definition: ModelDefinition, listing: Listing) -> Tuple[Lis
     return problems, warnings
 
 
-def _module_members(definition: ModelDefinition) -> Tuple[str, ...]:
-    """Return the members of the configuration that name Python modules of the package.
-
-    In packages trained here ``Architecture`` is the name of a network that the program itself builds.
-    """
-    if (definition.framework, definition.configuration) == ("PyTorch", "DeepRaster"):
-        return ()
-    return ("Architecture", "Config")
-
-
 def _references(definition: ModelDefinition) -> List[Tuple[str, str, bool]]:
     """Return (key, path, whether nothing works without it) for all paths of a definition."""
     found: List[Tuple[str, str, bool]] = []

@@ -140,9 +140,6 @@ class ChipFormat:
     def write_labels(self, sample: Sample, sink: Sink, written: Written) -> None:
         """Write the label files and fill in what they hold."""
 
-    def finish_files(self, root: Path, chips: Any, classes: Any) -> None:
-        """Write files of the whole data set, once all chips are in place."""
-
 
 def labelled_objects(sample: Sample) -> Objects:
     """Return the sample's objects; of a class raster, each connected region (by edges) of one class is an object."""

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import rasterio
 from deep_raster.engine.chips.dataset import open_chips
-from deep_raster.engine.chips.folder import split_map_line
 from deep_raster.engine.errors import ChipError
 from rasterio.transform import from_origin
 
@@ -201,21 +200,6 @@ def test_coco_and_yolo_of_others(tmp_path):
     assert data.format == "YOLO"
     assert found.boxes.tolist() == [[12, 6, 20, 18]]
     assert [one.name for one in data.classes if one.value == found.labels[0]] == ["ship"]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "images\\000 1.tif  labels\\000 1.xml ",
-        "images/000 1.tif labels/000 1.xml",
-        "images\\000 1.tif  labels\\big house\\1.tif labels\\tree\\1.tif ",
-    ],
-)
-def test_map_lines(line):
-    tokens = split_map_line(line)
-    assert tokens[0] == "images/000 1.tif"
-    assert tokens[1] in ("labels/000 1.xml", "labels/big house/1.tif")
-    assert tokens[2:] in ([], ["labels/tree/1.tif"])
 
 
 def test_folders_that_are_no_chips(tmp_path):

@@ -12,7 +12,7 @@ from deep_raster.engine.errors import JobError
 from deep_raster.engine.inference.augment import SYMMETRIES, augmented_detections, augmented_scores, turned, turned_back
 from deep_raster.engine.inference.blend import Blender, ramp
 from deep_raster.engine.inference.nms import suppress_boxes, suppress_polygons
-from deep_raster.engine.inference.polygons import mask_polygons, polygonize, regularised, rings_polygon, simplified
+from deep_raster.engine.inference.polygons import polygonize, regularised, rings_polygon, simplified
 from deep_raster.engine.inference.receptive import receptive_field_halo
 from deep_raster.engine.inference.seams import Objects, cut_sides, resolve
 from deep_raster.engine.inference.tiles import (
@@ -251,7 +251,7 @@ def test_a_hole_belongs_to_the_region_around_it():
     mask[1:8, 1:8] = True
     mask[3:6, 3:6] = False
     mask[4, 4] = True
-    outer, inner = sorted(mask_polygons(mask), key=lambda one: -one.area)
+    outer, inner = sorted(polygonize(mask, skip=(False,))[1], key=lambda one: -one.area)
     assert outer.equals(shapely.box(1, 1, 8, 8) - shapely.box(3, 3, 6, 6))
     assert inner.equals(shapely.box(4, 4, 5, 5))
 
@@ -261,7 +261,7 @@ def test_simpler_outlines():
     circle = ndimage.gaussian_filter(random.random((80, 80)), 1) * 0 + (
         np.hypot(*np.mgrid[-40:40, -40:40]) < 30
     )  # fmt: skip
-    (outline,) = mask_polygons(circle > 0)
+    (outline,) = polygonize(circle > 0, skip=(False,))[1]
     simple = simplified(outline, 1.5)
     assert len(shapely.get_coordinates(simple)) < len(shapely.get_coordinates(outline)) / 3
     assert simple.hausdorff_distance(outline) <= 1.5 + 1e-9
