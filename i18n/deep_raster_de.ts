@@ -944,6 +944,14 @@
         <translation>Nur aus diesen Dateien installieren, ohne Netzwerk.</translation>
     </message>
     <message>
+        <source>Remove environments of earlier versions</source>
+        <translation>Umgebungen früherer Versionen entfernen</translation>
+    </message>
+    <message>
+        <source>Afterwards, removes the environments that earlier versions of Deep Raster made in the same folder. Another QGIS that still has such a version would have to set up its own again.</source>
+        <translation>Entfernt danach die Umgebungen, die frühere Versionen von Deep Raster im selben Ordner angelegt haben. Ein anderes QGIS, das noch eine solche Version hat, müsste seine neu einrichten.</translation>
+    </message>
+    <message>
         <source>Interpreter of the environment</source>
         <translation>Interpreter der Umgebung</translation>
     </message>
@@ -958,6 +966,14 @@
     <message>
         <source>Complete for: {}</source>
         <translation>Vollständig für: {}</translation>
+    </message>
+    <message>
+        <source>Earlier environments removed: {:.1f} GB are free again.</source>
+        <translation>Frühere Umgebungen entfernt: {:.1f} GB sind wieder frei.</translation>
+    </message>
+    <message>
+        <source>Environments of earlier versions: {}, {:.1f} GB. REMOVE_OUTDATED removes them.</source>
+        <translation>Umgebungen früherer Versionen: {}, {:.1f} GB. REMOVE_OUTDATED entfernt sie.</translation>
     </message>
     <message>
         <source>The folder {} holds no raster.</source>
@@ -1268,6 +1284,14 @@
         <translation>Python als Grundlage</translation>
     </message>
     <message>
+        <source>Afterwards, remove environments of earlier versions</source>
+        <translation>Danach Umgebungen früherer Versionen entfernen</translation>
+    </message>
+    <message>
+        <source>Another QGIS that still has such a version would have to set up its own again.</source>
+        <translation>Ein anderes QGIS, das noch eine solche Version hat, müsste seine neu einrichten.</translation>
+    </message>
+    <message>
         <source>Set up</source>
         <translation>Einrichten</translation>
     </message>
@@ -1314,6 +1338,10 @@
     <message>
         <source>Trying the environment</source>
         <translation>Die Umgebung wird ausprobiert</translation>
+    </message>
+    <message>
+        <source>Removing environments of earlier versions</source>
+        <translation>Umgebungen früherer Versionen werden entfernt</translation>
     </message>
     <message>
         <source>Setting up the environment of Deep Raster</source>

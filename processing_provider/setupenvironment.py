@@ -16,6 +16,7 @@ from qgis.core import (
 
 from ..engine.environment import check_environment, create_environment
 from ..engine.errors import DeepRasterError, JobCancelled
+from ..engine.setup.removal import outdated_environments, remove_outdated
 from . import environments, parameters, settings
 from .base import MANAGEMENT, DeepRasterAlgorithm
 from .reader import ParameterReader
@@ -79,6 +80,16 @@ class SetupEnvironment(DeepRasterAlgorithm):
                     optional=True,
                 )
             ),
+            parameters.advanced(
+                parameters.boolean(
+                    "REMOVE_OUTDATED",
+                    tr("Remove environments of earlier versions"),
+                    tr(
+                        "Afterwards, removes the environments that earlier versions of Deep Raster made in the same "
+                        "folder. Another QGIS that still has such a version would have to set up its own again."
+                    ),
+                )
+            ),
         ]
 
     def declare_outputs(self) -> List[QgsProcessingOutputDefinition]:
@@ -89,6 +100,7 @@ class SetupEnvironment(DeepRasterAlgorithm):
         self._python = read.file("PYTHON")
         self._location = read.file("LOCATION") or settings.location()
         self._wheels = read.existing_file("WHEELS", tr("folder"))
+        self._remove_outdated = read.flag("REMOVE_OUTDATED")
 
     def work(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> Dict[str, Any]:
         def show(fraction: float, text: str) -> None:
@@ -105,12 +117,24 @@ class SetupEnvironment(DeepRasterAlgorithm):
                 is_cancelled=feedback.isCanceled,
             )
             checked = check_environment(environment.python, environment.frameworks, imports=True)
+            environments.forget()
+            self._tidy(feedback)
         except JobCancelled as error:
             raise QgsProcessingException(tr("Cancelled; the same set-up goes on where it stopped.")) from error
         except DeepRasterError as error:
             raise QgsProcessingException(sentence(error)) from error
-        environments.forget()
         for name, version in sorted(checked.versions.items()):
             feedback.pushInfo(f"{name} {version}")
         feedback.pushInfo(tr("Complete for: {}").format(", ".join(checked.frameworks)))
         return {"ENVIRONMENT": checked.python}
+
+    def _tidy(self, feedback: QgsProcessingFeedback) -> None:
+        """Remove the environments of earlier versions, or tell what they occupy."""
+        if self._remove_outdated:
+            freed = remove_outdated(self._location, feedback.isCanceled)
+            feedback.pushInfo(tr("Earlier environments removed: {:.1f} GB are free again.").format(freed / 1e9))
+            return
+        old = outdated_environments(self._location)
+        if old:
+            text = tr("Environments of earlier versions: {}, {:.1f} GB. REMOVE_OUTDATED removes them.")
+            feedback.pushInfo(text.format(len(old), sum(one.bytes for one in old) / 1e9))

@@ -11,6 +11,7 @@ from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QDialog,
     QDialogButtonBox,
     QFormLayout,
@@ -112,6 +113,9 @@ class SetupDialog(QDialog):
         form.addRow(tr("Python to build on"), self.base)
         form.addRow(tr("Folder of environments"), self.location)
         form.addRow(tr("Folder of wheels"), self.wheels)
+        self.tidy = QCheckBox(tr("Afterwards, remove environments of earlier versions"))
+        self.tidy.setToolTip(tr("Another QGIS that still has such a version would have to set up its own again."))
+        form.addRow(self.tidy)
         box.setCollapsed(True)
         return box
 
@@ -143,7 +147,8 @@ class SetupDialog(QDialog):
         """Make the environment."""
         location = self.location.filePath()
         settings.set_location(location)
-        task = creation(self.frameworks(), self.base.filePath(), location, self.wheels.filePath())
+        wheels = self.wheels.filePath()
+        task = creation(self.frameworks(), self.base.filePath(), location, wheels, self.tidy.isChecked())
         self._run(task, tr("Starting…"))
 
     def cancel(self) -> None:

@@ -9,6 +9,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 
 from ...engine.environment import Environment, check_environment, create_environment
 from ...engine.errors import DeepRasterError, JobCancelled
+from ...engine.setup.removal import remove_outdated
 from ...processing_provider import environments
 from ...processing_provider.text import tr
 
@@ -49,8 +50,13 @@ class EnvironmentTask(QgsTask):
         self.told.emit(fraction, text)
 
 
-def creation(frameworks: Tuple[str, ...], python: str, location: str, wheels: str) -> EnvironmentTask:
-    """Return the task that makes an environment and imports every part of it once."""
+def creation(
+    frameworks: Tuple[str, ...], python: str, location: str, wheels: str, tidy: bool = False
+) -> EnvironmentTask:
+    """Return the task that makes an environment and imports every part of it once.
+
+    With ``tidy`` the environments that earlier versions made are removed afterwards.
+    """
 
     def work(task: EnvironmentTask) -> Environment:
         made = create_environment(
@@ -62,7 +68,11 @@ def creation(frameworks: Tuple[str, ...], python: str, location: str, wheels: st
             is_cancelled=task.isCanceled,
         )
         task.progress_told(1.0, tr("Trying the environment"))
-        return check_environment(made.python, made.frameworks, imports=True)
+        checked = check_environment(made.python, made.frameworks, imports=True)
+        if tidy:
+            task.progress_told(1.0, tr("Removing environments of earlier versions"))
+            remove_outdated(location, task.isCanceled)
+        return checked
 
     return EnvironmentTask(tr("Setting up the environment of Deep Raster"), work)
 

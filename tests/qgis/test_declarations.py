@@ -85,7 +85,11 @@ CONTRACT = {
     "detectchange": ("inference", ["FROM", "TO", "MODEL", "ARGUMENTS", *RUN[1:]], ["OUTPUT"]),
     "nonmaximumsuppression": ("inference", ["INPUT", "CONFIDENCE_FIELD", "CLASS_FIELD", "MAX_OVERLAP"], ["OUTPUT"]),
     "computeaccuracy": ("evaluation", ["DETECTED", "REFERENCE", "MIN_IOU", "MASK"], ["OUTPUT", "REPORT"]),
-    "setupenvironment": ("management", ["FRAMEWORKS", "PYTHON", "LOCATION", "WHEELS"], ["ENVIRONMENT"]),
+    "setupenvironment": (
+        "management",
+        ["FRAMEWORKS", "PYTHON", "LOCATION", "WHEELS", "REMOVE_OUTDATED"],
+        ["ENVIRONMENT"],
+    ),
 }
 
 
