@@ -5,12 +5,12 @@ PYTHON := /usr/bin/python3 -I -B
 FRAMEWORKS ?= all,cluster
 EPOCHS ?=
 
-.PHONY: demo test lint package translations env clean system test-engine test-qgis test-process test-desktop
+.PHONY: demo test lint package translations env clean system test-engine test-qgis test-process test-desktop test-nightly
 
 test: system
 	$(PYTHON) tools/make.py test --frameworks $(FRAMEWORKS)
 
-test-engine test-qgis test-process test-desktop: test-%: system
+test-engine test-qgis test-process test-desktop test-nightly: test-%: system
 	$(PYTHON) tools/make.py test $* --frameworks $(FRAMEWORKS)
 
 lint: system

@@ -17,7 +17,7 @@ def main() -> int:
     """Run one command; return the exit code."""
     parser = argparse.ArgumentParser(description="Tools of the Deep Raster checkout.")
     parser.add_argument("command", choices=("env", "test", "lint", "package", "translations", "clean"))
-    parser.add_argument("tiers", nargs="*", help="test tiers to run: lint, engine, qgis, process, desktop")
+    parser.add_argument("tiers", nargs="*", help="test tiers: lint, engine, qgis, process, desktop, nightly")
     parser.add_argument("--frameworks", default="all,cluster", help="frameworks of the engine's environment")
     asked = parser.parse_args()
     frameworks = tuple(asked.frameworks.split(","))

@@ -1,0 +1,105 @@
+"""Fixtures of the nightly tests, and the table of figures at the end (``build/nightly/figures.json`` and ``.txt``).
+
+Helpers are in ``nightly_support.py``, importable by that name. NIGHTLY_SCALE multiplies how often faults are repeated.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "build" / "nightly"
+_figures: list[dict] = []
+
+
+def _importable(name: str) -> None:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+for _name in ("nightly_support", "nightly_models"):
+    _importable(_name)
+
+import nightly_models
+from nightly_support import SCALE, Host, digest
+
+
+@pytest.fixture
+def figure(request):
+    """Return a function that adds a line to the report: ``figure("W1 kills", 120, target="500", ok=True)``."""
+
+    def add(name, value, target="", ok=True):
+        _figures.append(
+            {"test": request.node.nodeid.split("/")[-1], "name": name, "value": value, "target": target, "ok": bool(ok)}
+        )
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """The folder of this session; caches of the engine are below it."""
+    made = tmp_path_factory.mktemp("nightly")
+    before = {name: os.environ.get(name) for name in ("DEEP_RASTER_CACHE", "XDG_CONFIG_HOME", "OMP_NUM_THREADS")}
+    os.environ.update(DEEP_RASTER_CACHE=str(made / "cache"), XDG_CONFIG_HOME=str(made / "config"), OMP_NUM_THREADS="1")
+    yield made
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def scene(workshop):
+    """A deflate GeoTIFF of 400 tiles of 256 pixels, three 8-bit bands, with a corner without data."""
+    return nightly_models.write_scene(workshop / "scene" / "scene.tif", 20 * 256)
+
+
+@pytest.fixture(scope="session")
+def model(workshop):
+    """An ONNX network of fixed weights and fixed tiles of 256 pixels, three classes."""
+    return nightly_models.write_pixel_network(workshop / "model")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(workshop, scene, model):
+    """(path, digest, seconds) of the output of :func:`nightly_models.pixel_job` that nobody disturbed."""
+    output = workshop / "undisturbed" / "classes.tif"
+    output.parent.mkdir()
+    host = Host(nightly_models.pixel_job(scene, model, output), workshop / "undisturbed" / "run")
+    assert host.wait() == "done", host.message
+    return output, digest(output), host.seconds
+
+
+def pytest_sessionfinish(session):
+    if not _figures:
+        return
+    REPORT.mkdir(parents=True, exist_ok=True)
+    head = {
+        "when": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": platform.platform(), "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)), "scale": SCALE,
+    }  # fmt: skip
+    text = json.dumps({**head, "figures": _figures}, indent=1, ensure_ascii=False, default=str)
+    (REPORT / "figures.json").write_text(text, encoding="utf-8")
+    (REPORT / "figures.txt").write_text("\n".join(_table()) + "\n", encoding="utf-8")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _figures:
+        terminalreporter.section("figures (also in build/nightly)")
+        for line in _table():
+            terminalreporter.write_line(line)
+
+
+def _table() -> list[str]:
+    rows = [(one["name"], str(one["value"]), str(one["target"]), "" if one["ok"] else "MISSED") for one in _figures]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]

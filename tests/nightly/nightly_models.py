@@ -1,0 +1,62 @@
+"""Scenes, networks and jobs of the nightly tests; everything is the same in every run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import rasterio
+from deep_raster.engine import jobs
+from rasterio.transform import from_origin
+
+
+def write_scene(path: Path, side: int) -> str:
+    """Write a square scene with large shapes and noise; its upper left corner holds no data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chance = np.random.default_rng(5)
+    rough = chance.integers(0, 255, (3, side // 50 + 1, side // 50 + 1))
+    pixels = rough.repeat(50, 1).repeat(50, 2)[:, :side, :side] // 2 + chance.integers(1, 120, (3, side, side))
+    pixels = pixels.astype(np.uint8)
+    pixels[:, :200, :300] = 0
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "nodata": 0}
+    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 1}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5e6, 0.5, 0.5), **profile) as file:
+        file.write(pixels)
+    return str(path)
+
+
+def write_pixel_network(folder: Path, side: int = 256) -> str:
+    """Write a small convolutional network of fixed weights, three classes and tiles of ``side``; return its .emd."""
+    folder.mkdir(parents=True, exist_ok=True)
+    helper, tensor = onnx.helper, onnx.numpy_helper.from_array
+    chance = np.random.default_rng(1)
+    weights = [
+        tensor((chance.normal(0, 1, (8, 3, 3, 3)) / 5).astype(np.float32), "a"),
+        tensor((chance.normal(0, 1, (3, 8, 3, 3)) / 8).astype(np.float32), "b"),
+    ]
+    same = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["c"], **same),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "b"], ["d"], **same),
+        helper.make_node("Softmax", ["d"], ["probabilities"], axis=1),
+    ]
+    kind, shape = onnx.TensorProto.FLOAT, ["n", 3, side, side]
+    image = helper.make_tensor_value_info("image", kind, shape)
+    scores = helper.make_tensor_value_info("probabilities", kind, shape)
+    graph = helper.make_graph(nodes, "net", [image], [scores], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "net.onnx")
+    classes = [{"Value": i, "Name": f"k{i}", "Color": [i * 50, 9, 9]} for i in (1, 2, 3)]
+    members = {"Framework": "ONNX", "ModelType": "ImageClassification", "ModelFile": "net.onnx", "ImageHeight": side}
+    members |= {"ImageWidth": side, "ExtractBands": [0, 1, 2], "Classes": classes}
+    path = folder / "net.emd"
+    path.write_text(json.dumps(members))
+    return str(path)
+
+
+def pixel_job(scene, model, output, **options) -> jobs.ClassifyPixels:
+    """Return the job that classifies the scene on four workers."""
+    chosen = jobs.RunOptions(**{"workers": 4, "arguments": {"padding": "0"}, **options})
+    return jobs.ClassifyPixels((jobs.RasterInput(scene),), model, str(output), chosen)
