@@ -9,6 +9,7 @@ from torch import nn
 from ...errors import ModelError
 from . import backbones
 from .options import Option, from_configuration
+from .unused import drop_unused
 
 # our name -> name of segmentation-models-pytorch
 ARCHITECTURES = {
@@ -86,7 +87,8 @@ def build(configuration: Mapping[str, Any], bands: int, classes: int, image_size
             stage="building the network",
             hint="Choose another backbone, for example resnet18, resnet34, resnet50 or mobilenet_v2.",
         ) from error
-    return network
+    # Only the shallow ones leave stages of the encoder out; the others need no look.
+    return drop_unused(network, bands) if architecture == "pspnet" or options.get("depth", 5) < 5 else network
 
 
 def encoder_name(backbone: str) -> str:
