@@ -9,7 +9,7 @@ from ..caches import weights_cache
 from ..events import INFO, Log
 from ..package.formats import TORCH, TORCH_OLD, detect
 from ..package.opening import ModelPackage
-from ..package.trust import needs_of, open_for_run
+from ..package.trust import needs_of, open_for_run, require
 from ..workers.task import TaskContext
 
 
@@ -32,7 +32,9 @@ def open_model(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """
     job: Any = jobs.from_dict(payload["job"])
     package = open_for_run(job.model, trust=job.options.trust)
-    if needs_of(package) or package.code_allowed:
+    needs = needs_of(package, job.options.arguments)
+    require(package, needs, trust=job.options.trust)
+    if needs or package.code_allowed:
         # Its own code opens its weights itself, in a confined worker.
         return {"code_of": package.digest, "digest": package.digest, "family": "", "weights": []}
     family = "tensorflow" if package.definition.framework in ("TensorFlow", "Keras") else ""

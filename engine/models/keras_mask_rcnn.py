@@ -1,13 +1,20 @@
-"""Adapter for Keras / MaskRCNN: Matterport's weights in our own network, settings read from the package's module."""
+"""Adapter for Keras / MaskRCNN: Matterport's weights in our own network, settings read from the package's module.
+
+A package's own network runs instead where it is asked for (argument ``own_code``), or where its code may run and its
+weights fit no network of ours.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DefinitionError, ModelError, PackageError
+from ..events import WARNING, Event, Log
+from ..package import trust
+from .arguments import Arguments
 from .base import Detections, TilePlan
 from .keras_files import read_layers
 from .keras_mask_rcnn_config import MaskRcnnConfig, read_constants
@@ -23,7 +30,11 @@ if TYPE_CHECKING:
     from ..package.emd import ModelDefinition
 
 MaskRcnnModel = Union["MaskRcnnDetector", "MaskRcnnPixelClassifier"]
+# Boxes (ymin, xmin, ymax, xmax in pixels), class numbers from 1, scores, and masks inside the boxes.
+Instances = Tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], List[npt.NDArray[np.bool_]]]
+Find = Callable[[Array], Instances]
 _STEP = 64  # the pyramid halves the image six times
+_USUAL_SIDE = 1024
 
 
 def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[str, str]) -> MaskRcnnModel:
@@ -36,22 +47,51 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
         package: an opened package.
         device: "cpu" or "cuda:0".
         threads: native threads for one operation.
-        arguments: ``padding``, ``score_threshold``.
+        arguments: ``padding``, ``score_threshold``, ``own_code``.
 
     Raises:
         ModelError: weights or settings are broken, or do not fit each other or the definition.
+        TrustError: the package's own network is asked for, and nobody has allowed that.
     """
     definition = package.definition
-    prepare_tensorflow(device, threads)
-    config = MaskRcnnConfig.from_values(_settings(package))
-    path = package.file(definition.model_file)
-    layers = read_layers(path)
-    _check_classes(count_classes(layers, str(path)), config, definition, str(path))
-    network = MaskRcnnNetwork(config, layers, str(path))
-    instances = _Instances(network, definition, arguments)
+    messages: List[Event] = []
+    find, side = _choose(package, device, threads, Arguments(arguments).flag("own_code", False), messages)
+    instances = _Instances(find, side, definition, arguments, messages)
+    if isinstance(find, _BuiltIn):
+        find.place(instances.plan.height, instances.plan.width)
     if definition.model_type == "ImageClassification":
         return MaskRcnnPixelClassifier(instances, definition)
     return MaskRcnnDetector(instances)
+
+
+def _choose(
+    package: ModelPackage, device: str, threads: int, own_code: bool, messages: List[Event]
+) -> tuple[Find, int]:
+    """Return the network that runs, and the usual side of its images: ours if it can, else the package's own."""
+    prepare_tensorflow(device, threads)
+    has_own = bool(package.definition.configuration_members.get("Architecture"))
+    if own_code and has_own:
+        if not package.code_allowed:
+            trust.require(package, (trust.CODE,))
+        return _own(package, device, messages), _USUAL_SIDE
+    try:
+        network = _BuiltIn.of(package)
+        return network, network.side
+    except ModelError as error:
+        if not has_own:
+            raise
+        if not package.code_allowed:
+            ways = f"The package's own network may fit: set own_code=True and TRUST={package.digest}"
+            error.hint = f"{error.hint} {ways} if you trust its author.".strip()
+            raise
+        messages.append(Log(WARNING, f"{error.message} The package's own network runs instead."))
+        return _own(package, device, messages), _USUAL_SIDE
+
+
+def _own(package: ModelPackage, device: str, messages: List[Event]) -> Find:
+    from ..raster_function.architecture import PackageNetwork
+
+    return PackageNetwork(package, device, messages)
 
 
 def _settings(package: ModelPackage) -> dict[str, Any]:
@@ -101,29 +141,32 @@ def _check_classes(count: int, config: MaskRcnnConfig, definition: ModelDefiniti
         )
 
 
-class _Instances:
-    """Runs the network over single images and brings boxes and masks back to their pixels."""
+class _BuiltIn:
+    """Our own network over single images; brings boxes and masks back to their pixels."""
 
-    def __init__(self, network: MaskRcnnNetwork, definition: ModelDefinition, arguments: Mapping[str, str]) -> None:
+    def __init__(self, network: MaskRcnnNetwork, bands: int) -> None:
         self._network, self._config = network, network.config
         self._mean = np.asarray(network.config.mean_pixel, np.float32)
-        bands = len(definition.extract_bands) or network.config.image_channel_count
+        bands = bands or network.config.image_channel_count
         if bands != network.config.image_channel_count or self._mean.size not in (1, bands):
             raise DefinitionError(
                 f"The network takes {network.config.image_channel_count} bands, but the definition names {bands}.",
                 stage="loading the model",
                 hint="Correct ExtractBands of the model definition.",
             )
-        threshold = number_argument(arguments, "score_threshold", "threshold")
-        self._threshold = 0.0 if threshold is None else threshold
-        self._normalisation = Normalisation.from_definition(definition)
-        side = network.config.image_max_dim
-        width, height = definition.image_width or side, definition.image_height or side
-        halo = integer_argument(arguments, "padding")
-        self.plan = TilePlan(width, height, definition.padding if halo is None else halo, multiple=1, batch=1)
-        self._place(height, width)
+        self.side = network.config.image_max_dim
 
-    def _place(self, height: int, width: int) -> Placement:
+    @classmethod
+    def of(cls, package: ModelPackage) -> _BuiltIn:
+        """Build the network of a package and load its weights by the names of layers."""
+        definition = package.definition
+        config = MaskRcnnConfig.from_values(_settings(package))
+        path = package.file(definition.model_file)
+        layers = read_layers(path)
+        _check_classes(count_classes(layers, str(path)), config, definition, str(path))
+        return cls(MaskRcnnNetwork(config, layers, str(path)), len(definition.extract_bands))
+
+    def place(self, height: int, width: int) -> Placement:
         """Return where an image lies in the network's image."""
         config = self._config
         if config.image_resize_mode == "square":
@@ -142,10 +185,44 @@ class _Instances:
             )
         return found
 
-    def __call__(
-        self, pixels: Array, valid: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], list[npt.NDArray[np.bool_]]]:
-        """Return boxes (ymin, xmin, ymax, xmax in pixels), class numbers from 1, scores and masks inside the boxes.
+    def __call__(self, image: Array) -> Instances:
+        """Return the objects of an image (rows, columns, bands)."""
+        height, width = image.shape[:2]
+        spot = self.place(height, width)
+        molded = place(image[np.newaxis], spot)[0].astype(np.float32) - self._mean
+        size = (spot.side_y, spot.side_x)
+        corners = np.array([spot.top, spot.left, spot.top + spot.height, spot.left + spot.width])
+        window = to_fractions(corners, size)
+        boxes, numbers, scores, masks = self._network.detect(molded.astype(np.float32), window)
+        in_window = (boxes - np.tile(window[:2], 2)) / np.tile(window[2:] - window[:2], 2)
+        scale, shift = np.array([height - 1, width - 1] * 2), np.array([0, 0, 1, 1])
+        whole = np.around(in_window * scale + shift).astype(np.int64)
+        keep = np.flatnonzero((whole[:, 2:] > whole[:, :2]).all(axis=1))
+        parts = [_unfold(masks[place_], whole[place_]) for place_ in keep]
+        return whole[keep], numbers[keep], scores[keep], parts
+
+
+class _Instances:
+    """What surrounds either network: bands, no data, and the confidence that is asked for."""
+
+    def __init__(
+        self,
+        find: Find,
+        side: int,
+        definition: ModelDefinition,
+        arguments: Mapping[str, str],
+        messages: List[Event],
+    ) -> None:
+        self._find, self._messages, self._classes = find, messages, len(definition.classes)
+        threshold = number_argument(arguments, "score_threshold", "threshold")
+        self._threshold = 0.0 if threshold is None else threshold
+        self._normalisation = Normalisation.from_definition(definition)
+        width, height = definition.image_width or side, definition.image_height or side
+        halo = integer_argument(arguments, "padding")
+        self.plan = TilePlan(width, height, definition.padding if halo is None else halo, multiple=1, batch=1)
+
+    def __call__(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> Instances:
+        """Return the objects of one image.
 
         Args:
             pixels: (bands, rows, columns) of one image.
@@ -154,20 +231,23 @@ class _Instances:
         filled: Array = np.where(valid, pixels, pixels.dtype.type(0))
         if self._normalisation != Normalisation(fill_value=0.0):
             filled = self._normalisation.apply(pixels[np.newaxis], valid[np.newaxis])[0]
-        height, width = filled.shape[1:]
-        spot = self._place(height, width)
-        image = place(filled.transpose(1, 2, 0)[np.newaxis], spot)[0].astype(np.float32) - self._mean
-        size = (spot.side_y, spot.side_x)
-        corners = np.array([spot.top, spot.left, spot.top + spot.height, spot.left + spot.width])
-        window = to_fractions(corners, size)
-        boxes, numbers, scores, masks = self._network.detect(image.astype(np.float32), window)
-        in_window = (boxes - np.tile(window[:2], 2)) / np.tile(window[2:] - window[:2], 2)
-        scale, shift = np.array([height - 1, width - 1] * 2), np.array([0, 0, 1, 1])
-        whole = np.around(in_window * scale + shift).astype(np.int64)
-        sizes = whole[:, 2:] - whole[:, :2]
-        keep = np.flatnonzero((sizes > 0).all(axis=1) & (scores > self._threshold))
-        parts = [_unfold(masks[place_], whole[place_]) for place_ in keep]
-        return whole[keep], numbers[keep], scores[keep], parts
+        boxes, numbers, scores, parts = self._find(filled.transpose(1, 2, 0))
+        strange = numbers[(numbers < 1) | (numbers > self._classes)]
+        if len(strange):
+            raise ModelError(
+                f"The network reports an object of the class {strange[0]}, but the definition lists {self._classes} "
+                "classes.",
+                stage="predicting",
+                hint="Correct Classes in the model definition; the background is not listed.",
+            )
+        keep = np.flatnonzero(scores > self._threshold)
+        return boxes[keep], numbers[keep], scores[keep], [parts[place_] for place_ in keep]
+
+    def take_messages(self) -> List[Event]:
+        """Return what was said since the last call."""
+        said = list(self._messages)
+        self._messages.clear()
+        return said
 
 
 def _unfold(mask: npt.NDArray[np.float32], box: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -182,6 +262,7 @@ class MaskRcnnDetector:
 
     def __init__(self, instances: _Instances) -> None:
         self.plan, self._instances = instances.plan, instances
+        self.take_messages = instances.take_messages
 
     def detect(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> List[Detections]:
         """Return the objects of each image of the batch; an object whose mask is empty is none."""
@@ -205,6 +286,7 @@ class MaskRcnnPixelClassifier:
 
     def __init__(self, instances: _Instances, definition: ModelDefinition) -> None:
         self.plan, self._instances = instances.plan, instances
+        self.take_messages = instances.take_messages
         # A class of value 0 could not be told from nothing; like the published function, its number is written then.
         values = (entry.value or number for number, entry in enumerate(definition.classes, start=1))
         self.values: Optional[Tuple[int, ...]] = (0, *values)

@@ -185,10 +185,12 @@ def _weights_findings(package: ModelPackage) -> List[Dict[str, str]]:
     except DeepRasterError as error:
         return [{"level": "warning", "text": error.message}]
     found = [{"level": "info", "text": f"The weights are: {kind.description}."}]
-    if kind.kind in (formats.PICKLE, formats.PT2):
+    if kind.kind in (formats.PICKLE, formats.AOT):
         found.append({"level": "problem", "text": f"A {kind.description} is never loaded, because it is a program."})
     elif kind.kind == formats.TORCHSCRIPT:
         found.append({"level": "warning", "text": "TorchScript is a program; it is loaded only with your consent."})
+    elif kind.kind == formats.PT2:
+        found.append({"level": "info", "text": "The exported program is read as data; no code of it is run."})
     elif kind.kind == formats.UNKNOWN:
         found.append({"level": "problem", "text": f"ModelFile is {kind.description}."})
     if unusual:

@@ -12,14 +12,15 @@ from typing import BinaryIO, Dict, Iterator, List, Optional, Tuple, Union
 
 from ..errors import PackageError
 
-TORCH, TORCHSCRIPT, PT2, TORCH_OLD = "torch", "torchscript", "pt2", "torch-old"
+TORCH, TORCHSCRIPT, PT2, TORCH_OLD, AOT = "torch", "torchscript", "pt2", "torch-old", "aot"
 SAFETENSORS, HDF5, KERAS, ONNX = "safetensors", "hdf5", "keras", "onnx"
 SAVED_MODEL, GRAPH, PICKLE, UNKNOWN = "savedmodel", "graph", "pickle", "unknown"
 
 _DESCRIPTIONS = {
     TORCH: "PyTorch weights",
     TORCHSCRIPT: "TorchScript (a program for PyTorch)",
-    PT2: "PyTorch export (.pt2)",
+    PT2: "exported program of PyTorch (.pt2)",
+    AOT: "program that AOTInductor compiled to native code (.pt2)",
     TORCH_OLD: "PyTorch weights in the format before 1.6",
     SAFETENSORS: "safetensors",
     HDF5: "HDF5 (Keras)",
@@ -112,7 +113,10 @@ def _zip_kind(path: Path) -> Tuple[str, str]:
         return TORCHSCRIPT, ""
     if "data.pkl" in inner:
         return TORCH, ""
-    if "archive_format" in inner or any(name.startswith("models/") for name in inner):
+    if any(name.startswith("data/aotinductor/") for name in inner):
+        return AOT, ""
+    exported = "archive_format" in inner or "serialized_exported_program.json" in names
+    if exported or any(name.startswith("models/") for name in inner):
         return PT2, ""
     if "config.json" in names and any(name.endswith(".weights.h5") for name in names):
         return KERAS, ""

@@ -19,7 +19,7 @@ from .archive import Archive, Limits
 from .emd import ModelDefinition, read_definition
 from .lenient import clip
 from .names import name_fault
-from .references import Listing, check_references, is_absolute, named_files, path_fault, runs_code
+from .references import Listing, check_references, is_absolute, is_code_optional, named_files, path_fault, runs_code
 from .store import PackageFile, PackageStore, digest_of, hash_file
 
 MAX_FOLDER_FILES = 4_096
@@ -39,6 +39,8 @@ class ModelPackage:
         files: all files, named as seen from ``folder``.
         warnings: what is unusual, as sentences.
         code: Python files that may run when the model is used; empty if it needs none of its own.
+        code_is_optional: whether the engine can use the model without them, unless the package's own network is asked
+            for.
     """
 
     path: Path
@@ -48,13 +50,14 @@ class ModelPackage:
     files: Tuple[PackageFile, ...]
     warnings: Tuple[str, ...] = ()
     code: Tuple[str, ...] = ()
+    code_is_optional: bool = False
     code_allowed: bool = field(default=False, compare=False)
     _elsewhere: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     @property
     def has_code(self) -> bool:
         """Whether using the model means running Python of its package."""
-        return bool(self.code)
+        return bool(self.code) and not self.code_is_optional
 
     @property
     def name(self) -> str:
@@ -263,7 +266,8 @@ def _package(
     warnings = warnings + definition.warnings + _checked(definition, listing, path)
     code = listing.code if runs_code(definition, listing) else ()
     place = folder.joinpath(*prefix.rstrip("/").split("/")) if prefix else folder
-    return ModelPackage(path, definition, place, digest, inside, warnings, code, _elsewhere=elsewhere or {})
+    optional = bool(code) and is_code_optional(definition, listing)
+    return ModelPackage(path, definition, place, digest, inside, warnings, code, optional, _elsewhere=elsewhere or {})
 
 
 def _open_folder(path: Path, store: PackageStore) -> ModelPackage:

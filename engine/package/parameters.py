@@ -72,6 +72,9 @@ def _names(definition: ModelDefinition) -> List[str]:
             names.append("predict_background")
     if kind in vocabulary.TOOLS and kind not in ("CycleGAN", "Pix2Pix", "Pix2PixHD", "ImageCaptioner"):
         names.append("test_time_augmentation")
+    members = definition.configuration_members
+    if (definition.framework, configuration) == vocabulary.KERAS_MASK_RCNN and members.get("Architecture"):
+        names.append("own_code")
     if definition.supports_variable_tile_size and kind != "ObjectClassification":
         names.append("tile_size")
     hidden = {"batch_size"} if definition.batch_size is not None or configuration == "DeepLab" else set()
@@ -105,6 +108,7 @@ def _parameter(name: str, definition: ModelDefinition) -> ModelParameter:
         "batch_size": (INT, batch, 1, 4_096, "Batch size", "Images handed to the network at a time."),
         "return_bboxes": (BOOL, "False", None, None, "Rectangles instead of outlines", ""),
         "predict_background": (BOOL, _background(definition), None, None, "Predict background", "Allow class 0."),
+        "own_code": (BOOL, "False", None, None, "Run the package's own network", "Asks for your consent."),
         "test_time_augmentation": (BOOL, "False", None, None, "Test-time augmentation", "Average over turned images."),
         "tile_size": (INT, side, 32, 16_384, "Tile size", "Side of an image for the network, pixels."),
         "resampled_image_size": (INT, 64, 8, 4_096, "Image size", "Chips are resampled to this side, pixels."),

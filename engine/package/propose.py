@@ -16,7 +16,7 @@ from . import formats, vocabulary
 from .emd import build_definition
 from .lenient import clip
 from .shapes import tensor_shapes
-from .tensors import describe_graph, describe_keras, describe_saved_model, numbered
+from .tensors import describe_exported, describe_graph, describe_keras, describe_saved_model, numbered
 from .values import to_number
 
 Members = Dict[str, Any]
@@ -49,7 +49,7 @@ ANSWERS = [
 _FOLDED = {name.casefold(): name for name in ANSWERS}
 _NOT_PACKED = {
     formats.PICKLE: "a Python pickle, which is a program and is never loaded",
-    formats.PT2: "a .pt2 export, whose loader unpickles",
+    formats.AOT: "compiled to native code by AOTInductor, which is never run",
 }
 
 
@@ -57,7 +57,7 @@ def propose(path: Path, answers: Mapping[str, str], described: Optional[Members]
     """Return the members of a definition for the network in ``path``.
 
     Args:
-        path: an ONNX, TorchScript, PyTorch, Keras or frozen TensorFlow file, or a SavedModel's folder.
+        path: an ONNX, TorchScript, torch.export, PyTorch, Keras or frozen TensorFlow file, or a SavedModel's folder.
         answers: member name (any case) to text; they go before what the file tells.
         described: for ONNX, what the part that runs such files tells about it.
 
@@ -97,6 +97,7 @@ def _told(kind: str, path: Path, described: Optional[Members]) -> Members:
         formats.SAVED_MODEL: describe_saved_model,
         formats.KERAS: describe_keras,
         formats.TORCHSCRIPT: _describe_torchscript,
+        formats.PT2: describe_exported,
     }
     if kind in tellers:
         return tellers[kind](path)
@@ -123,23 +124,12 @@ def _describe_torchscript(path: Path) -> Members:
     return {key: value for key, value in members.items() if value != []}
 
 
-# What a TorchScript network of a model type usually gives; the configuration states it, because the file does not.
-_OUTPUTS: Dict[str, Members] = {
-    "ImageClassification": {"Kind": "PixelScores", "Activation": "softmax"},
-    "ObjectClassification": {"Kind": "ImageScores", "Activation": "softmax"},
-    "ObjectDetection": {
-        "Kind": "Boxes",
-        "Tensors": {"Boxes": "boxes", "Scores": "scores", "Labels": "labels"},
-        "FirstLabel": 1,
-    },
-}
-
-
 def _complete(members: Members) -> None:
     """Fill in what follows from the rest: configurations, and the flags of object classifiers."""
     kind = vocabulary.model_type(str(members.get("ModelType", "")))
-    if members.get("Framework") == "TorchScript" and kind in _OUTPUTS:
-        members.setdefault("ModelConfiguration", {"Name": "Network", "Output": dict(_OUTPUTS[kind])})
+    if members.get("Framework") in ("TorchScript", "TorchExport"):
+        # The roles of its tensors are told by the network itself, when it is loaded.
+        members.setdefault("ModelConfiguration", {"Name": "Network"})
     if kind == "ObjectClassification":
         if members.get("Framework") == "Keras":
             members.setdefault("ModelConfiguration", "KerasClassifier")

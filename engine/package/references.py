@@ -110,17 +110,29 @@ def _belongs(name: str, weights: str) -> bool:
 
 
 def runs_code(definition: ModelDefinition, listing: Listing) -> bool:
-    """Whether using the model means running Python from its package."""
-    function = definition.function_name
-    if function and not definition.names_builtin_function and not vocabulary.stand_in(function):
-        known = (definition.framework, definition.configuration) in vocabulary.CONFIGURATIONS
-        if listing.find(definition.inference_function) or not known:
-            return True
-    if _modules(definition):
+    """Whether using the model means, or may mean, running Python from its package."""
+    if _runs_function(definition, listing) or _modules(definition):
         return True
     return bool(definition.get("ModelConfigurationFile")) and (
         str(definition.get("ModelName", "")) not in vocabulary.KNOWN_EXTENSIONS
     )
+
+
+def is_code_optional(definition: ModelDefinition, listing: Listing) -> bool:
+    """Whether the only code is that of a network which the engine has itself: Mask R-CNN for Keras.
+
+    The engine reads its settings from the module without running it; see ``own_code`` of :mod:`.parameters`.
+    """
+    known = (definition.framework, definition.configuration) == vocabulary.KERAS_MASK_RCNN
+    return known and bool(_modules(definition)) and not _runs_function(definition, listing)
+
+
+def _runs_function(definition: ModelDefinition, listing: Listing) -> bool:
+    function = definition.function_name
+    if not function or definition.names_builtin_function or vocabulary.stand_in(function):
+        return False
+    known = (definition.framework, definition.configuration) in vocabulary.CONFIGURATIONS
+    return not known or listing.find(definition.inference_function) is not None
 
 
 def _modules(definition: ModelDefinition) -> Tuple[str, ...]:

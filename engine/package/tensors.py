@@ -1,4 +1,4 @@
-"""What TensorFlow graphs, SavedModels and ``.keras`` files tell about themselves, read as data without TensorFlow.
+"""What TensorFlow graphs, SavedModels, ``.keras`` and ``.pt2`` files tell about themselves, read as data alone.
 
 Field numbers: tensorflow/core/framework/{graph,node_def,attr_value,tensor_shape}.proto and protobuf/{saved_model,
 meta_graph}.proto. Weights inside the files are passed over, not read.
@@ -86,6 +86,37 @@ def describe_keras(path: Path) -> Members:
         members.update({"ModelType": "ImageClassification"})
         members["Classes"] = numbered(classes if isinstance(classes, int) else 0)
     return {key: value for key, value in members.items() if value != []}
+
+
+def describe_exported(path: Path) -> Members:
+    """Return members for a file of ``torch.export``, from the sizes of its program's first image and first output."""
+    members: Members = {"Framework": "TorchExport"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(one for one in archive.namelist() if one.endswith(("/models/model.json", "_program.json")))
+            if archive.getinfo(name).file_size > _MAX_CONFIG:
+                return members
+            module = json.loads(archive.read(name).decode("utf-8"))["graph_module"]
+        values, signature = module["graph"]["tensor_values"], module["signature"]
+        entering = [one["user_input"]["arg"] for one in signature["input_specs"] if "user_input" in one]
+        leaving = [one["user_output"]["arg"] for one in signature["output_specs"] if "user_output" in one]
+        image, answer = (_exported_shape(values, one[0]) for one in (entering, leaving))
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        raise PackageError("The exported program is damaged: it cannot be read.", file=str(path)) from error
+    except (StopIteration, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return members
+    if len(image) == 4:
+        members.update(_image((image[0], image[2], image[3], image[1])))
+        outputs = answer[1] if len(answer) in (2, 4) and 0 < answer[1] <= 4_096 else 0
+        if outputs:
+            members["ModelType"] = "ObjectClassification" if len(answer) == 2 else "ImageClassification"
+            members["Classes"] = numbered(outputs)
+    return members
+
+
+def _exported_shape(values: Any, argument: Any) -> Shape:
+    """Return the sizes of a tensor; -1 stands for any size."""
+    return tuple(int(one.get("as_int", -1)) for one in values[argument["as_tensor"]["name"]]["sizes"])
 
 
 def _layers(config: Any) -> Iterator[Dict[str, Any]]:

@@ -12,12 +12,13 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import JobError, TrustError
 from .consents import ALLOWED, DENIED, ConsentStore, is_digest
 from .lenient import clip
 from .opening import ModelPackage, open_package
+from .values import to_flag
 
 VARIABLE = "DEEP_RASTER_TRUSTED_PACKAGES"
 
@@ -64,9 +65,15 @@ def parse_trust(values: Iterable[str]) -> Tuple[str, ...]:
     return tuple(found)
 
 
-def needs_of(package: ModelPackage) -> Tuple[str, ...]:
-    """Return what of :data:`CODE` and its like the definition itself asks for; loaders may find more."""
-    needs = [CODE] if package.has_code else []
+def needs_of(package: ModelPackage, arguments: Optional[Mapping[str, str]] = None) -> Tuple[str, ...]:
+    """Return what of :data:`CODE` and its like the definition itself asks for; loaders may find more.
+
+    Args:
+        package: an opened package.
+        arguments: model arguments of the job, of which ``own_code`` asks for code that is not needed otherwise.
+    """
+    asked = package.code_is_optional and to_flag((arguments or {}).get("own_code", "")) is True
+    needs = [CODE] if package.has_code or asked else []
     if package.definition.framework == "TorchScript":
         needs.append(TORCHSCRIPT)
     return tuple(needs)
@@ -154,9 +161,11 @@ def _refusal(package: ModelPackage, needs: Sequence[str], source: str, why: str)
     sentence = (
         f"The package “{clip(package.path.name)}” wants to {wants}{files}, and {why}. Its hash is {package.digest}."
     )
+    # The card asks for what every use of the package needs.
+    card = "" if package.code_is_optional else ", or allow exactly this package on its card in QGIS"
     hint = (
         f"If you trust its author, run the algorithm again with TRUST={package.digest}, or add that hash as a line to "
-        f"the file that the variable {VARIABLE} names, or allow exactly this package on its card in QGIS."
+        f"the file that the variable {VARIABLE} names{card}."
     )
     if source == "denied":
         hint = (

@@ -44,18 +44,21 @@ FRAMEWORKS: Tuple[str, ...] = (
     "PyTorch",
     "ONNX",
     "TorchScript",
+    "TorchExport",
     "CNTK",
     "Templates",
     ARCGIS_LEARN,
 )
 # Frameworks whose files describe their tensors themselves; their configuration has no name to look up.
-SELF_DESCRIBING: Tuple[str, ...] = ("ONNX", "TorchScript")
+SELF_DESCRIBING: Tuple[str, ...] = ("ONNX", "TorchScript", "TorchExport")
+
+KERAS_MASK_RCNN = ("Keras", "MaskRCNN")
 
 # (framework, configuration) -> the model types it comes with, the usual one first
 CONFIGURATIONS: Dict[Tuple[str, str], Tuple[str, ...]] = {
     ("TensorFlow", "ObjectDetectionAPI"): ("ObjectDetection",),
     ("TensorFlow", "DeepLab"): ("ImageClassification",),
-    ("Keras", "MaskRCNN"): ("ObjectDetection", "ImageClassification"),
+    KERAS_MASK_RCNN: ("ObjectDetection", "ImageClassification"),
     ("Keras", "KerasClassifier"): ("ObjectClassification",),
     ("PyTorch", "FastaiSSD"): ("ObjectDetection",),
     ("PyTorch", "FeatureClassifier"): ("ObjectClassification",),

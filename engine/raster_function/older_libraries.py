@@ -24,6 +24,8 @@ _TENSORFLOW_1 = frozenset(
      "layers", "logging", "placeholder", "reset_default_graph", "set_random_seed", "trainable_variables",
      "variable_scope")
 )  # fmt: skip
+# What code writes that was made for TensorFlow 2.
+_SECOND_VERSION = (b"tensorflow.keras", b"tf.keras", b"tf.compat", b"tensorflow.compat")
 _MOST_SOURCE = 1 << 20
 
 
@@ -32,10 +34,22 @@ def install(folder: Path) -> None:
     restore_numpy_names()
     restore_collections()
     restore_distutils()
-    # The folder holds links to the package's own, which Path.rglob would not enter.
-    walked = os.walk(folder, followlinks=True)
-    if uses_tensorflow_1(Path(top) / name for top, _, names in walked for name in names if name.endswith(".py")):
+    if uses_tensorflow_1(_code_in(folder)):
         restore_tensorflow_1()
+
+
+def restore_for_keras(folder: Path) -> None:
+    """Give back Keras 2 to the networks in a package's folder, and TensorFlow 1 unless they know the second version."""
+    restore_keras_2()
+    if not any(word in path.read_bytes() for path in _code_in(folder) for word in _SECOND_VERSION):
+        restore_tensorflow_1()
+
+
+def _code_in(folder: Path) -> Iterator[Path]:
+    """Yield the Python files of a package."""
+    # The folder holds links to the package's own, which Path.rglob would not enter.
+    for top, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(top) / name for name in names if name.endswith(".py"))
 
 
 def restore_numpy_names() -> None:
@@ -167,16 +181,44 @@ def restore_tensorflow_1() -> None:
     """Let ``import tensorflow`` give its first version, and ``import keras`` Keras 2; nothing where there is none."""
     if importlib.util.find_spec("tensorflow") is None:
         return  # the function's own import says so
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    restore_keras_2()
     import tensorflow
 
     if isinstance(tensorflow, _FirstVersion):
         return
     tensorflow.compat.v1.disable_v2_behavior()
-    if importlib.util.find_spec("tf_keras") is not None:
-        import tf_keras
-
-        for name in [one for one in sys.modules if one == "keras" or one.startswith("keras.")]:
-            del sys.modules[name]
-        sys.modules["keras"] = tf_keras
     sys.modules["tensorflow"] = _FirstVersion(tensorflow)
+
+
+def restore_keras_2() -> None:
+    """Let ``import keras`` and ``tensorflow.keras`` give Keras 2, with the modules that it had and hid later."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    if importlib.util.find_spec("tf_keras") is None:
+        return  # the function's own import of Keras says what is missing
+    import tf_keras
+
+    if sys.modules.get("keras") is tf_keras:
+        return
+    for name in [one for one in sys.modules if one == "keras" or one.startswith("keras.")]:
+        del sys.modules[name]
+    sys.modules["keras"] = tf_keras
+    _restore_engine(tf_keras)
+
+
+def _restore_engine(keras: types.ModuleType) -> None:
+    """Give back ``keras.engine``: the base classes of layers, and loading of weights by the names of layers."""
+    files = importlib.import_module("tf_keras.src.saving.legacy.hdf5_format")
+    engine = types.ModuleType("keras.engine")
+    engine.__path__ = []
+    classes = {name: getattr(keras, name) for name in ("Input", "Model", "Sequential")}
+    classes |= {name: getattr(keras.layers, name) for name in ("InputLayer", "InputSpec", "Layer")}
+    sys.modules["keras.engine"] = engine
+    for name in ("base_layer", "input_layer", "network", "saving", "sequential", "topology", "training"):
+        part = types.ModuleType(f"keras.engine.{name}")
+        part.__dict__.update(classes)
+        for function in ("load_weights_from_hdf5_group", "load_weights_from_hdf5_group_by_name"):
+            setattr(part, function, getattr(files, function))
+        setattr(engine, name, part)
+        sys.modules[part.__name__] = part
+    engine.__dict__.update(classes)
+    keras.__dict__["engine"] = engine
