@@ -19,14 +19,15 @@ from ..raster.source import RasterSource
 from ..raster.vector import MaskArea
 from ..workers.task import TaskContext
 from . import label_store, rules
+from .class_maps import ClassMap, of_features, of_raster
 from .classes import LabelClass
 from .formats import make
-from .formats.base import Sample, Sink, Written, labelled_objects
+from .formats.base import Sample, Sink, Written, regions
 from .images import ImageWriter
 from .layout import object_frames
 from .objects import ChipFrame, Objects, no_objects, objects_in_chips
 from .paint import paint
-from .pixels import BlockPixels, whole_classes
+from .pixels import BlockPixels
 from .plan import Item, block_window
 from .staging import Staging, write_json
 from .statistics import BandStatistics, ClassStatistics, band_statistics
@@ -37,12 +38,16 @@ _INSET = 1e-3
 
 @dataclasses.dataclass
 class _Chip:
-    """A chip on its way."""
+    """A chip on its way, with its objects or, where labels are pixels, its class raster."""
 
     frame: ChipFrame
-    objects: Objects
-    class_map: Optional[npt.NDArray[Any]] = None
+    objects: Objects = dataclasses.field(default_factory=no_objects)
+    class_map: Optional[ClassMap] = None
     instances: Optional[Objects] = None
+
+    @property
+    def is_labelled(self) -> bool:
+        return len(self.objects) > 0 or (self.class_map is not None and len(self.class_map.values) > 0)
 
 
 class Exporter:
@@ -223,16 +228,28 @@ class _Block:
         frames = self._item.layout.frames(tuple(self._block["range"]))
         inside = [one for one in frames if self._exporter.inside_mask(one)]
         self._left_out["outside mask"] += len(frames) - len(inside)
-        to_paint = self._exporter.traits.pixel_statistics
-        found = objects_in_chips(objects, inside, self._job.min_overlap, self._item.layout.grid, to_paint)
-        chips = [_Chip(frame, part) for frame, part in zip(inside, found)]
-        chips = self._with_class_maps(chips)
+        chips = self._labelled_chips(objects, inside)
         labelled = self._exporter.traits.labels != rules.NONE
         if labelled and not self._job.all_tiles:
-            kept = [one for one in chips if len(one.objects) or (one.class_map is not None and one.class_map.any())]
+            kept = [one for one in chips if one.is_labelled]
             self._left_out["without labels"] += len(chips) - len(kept)
             chips = kept
         return self._with_instances(chips)
+
+    def _labelled_chips(self, objects: Objects, frames: List[ChipFrame]) -> List[_Chip]:
+        """Return chips with their objects, or with their class raster where the format or the labels are pixels."""
+        exporter, grid = self._exporter, self._item.layout.grid
+        source = exporter.pixels("labels", frames)
+        if source is not None:
+            found = ((frame, source.chip(frame)) for frame in frames)
+            kind = exporter.label_type
+            return [_Chip(frame, class_map=of_raster(pixels[0], valid, kind)) for frame, (pixels, valid) in found]
+        overlap = self._job.min_overlap
+        if exporter.traits.pixel_statistics:
+            maps = of_features(objects, frames, overlap, grid, exporter.label_type)
+            return [_Chip(frame, class_map=one) for frame, one in zip(frames, maps)]
+        parts = objects_in_chips(objects, frames, overlap, grid)
+        return [_Chip(frame, part) for frame, part in zip(frames, parts)]
 
     def _load(self, kind: str) -> Objects:
         return label_store.load(self._exporter.staging.folder / kind / f"{self._number}.npz")
@@ -262,17 +279,6 @@ class _Block:
                 self._left_out["without labels"] += 1
         return chips
 
-    def _with_class_maps(self, chips: List[_Chip]) -> List[_Chip]:
-        source = self._exporter.pixels("labels", [one.frame for one in chips])
-        if source is None:
-            return chips
-        maps = [source.chip(one.frame) for one in chips]
-        kind = self._exporter.label_type
-        return [
-            dataclasses.replace(one, class_map=whole_classes(values[0], valid, kind))
-            for one, (values, valid) in zip(chips, maps)
-        ]
-
     def _with_instances(self, chips: List[_Chip]) -> List[_Chip]:
         if not self._exporter.traits.instances:
             return chips
@@ -286,10 +292,8 @@ class _Block:
         return [dataclasses.replace(one, instances=part) for one, part in zip(chips, found)]
 
     def _regions(self, source: BlockPixels, frame: ChipFrame) -> Objects:
-        values, valid = source.chip(frame)
-        regions = whole_classes(values[0], valid, "int32")
-        transform = frame.placed_on(self._item.grid.transform)
-        return labelled_objects(Sample("", values, None, transform, no_objects(), regions, None, {}))
+        pixels, valid = source.chip(frame)
+        return regions(of_raster(pixels[0], valid, "int32").pixels, frame.placed_on(self._item.grid.transform))
 
     def _sample(self, chip: _Chip, pixels: npt.NDArray[Any], second: Optional[npt.NDArray[Any]], number: int) -> Sample:
         exporter, frame = self._exporter, chip.frame
@@ -308,7 +312,6 @@ class _Block:
             class_map=chip.class_map,
             instances=chip.instances,
             names=exporter.names,
-            label_type=exporter.label_type,
         )
 
     def _row(self, frame: ChipFrame, sample: Sample, written: Written, files: List[str]) -> Dict[str, Any]:

@@ -18,7 +18,7 @@ from ..errors import JobError
 from ..jobs import VectorInput
 from ..raster.grid import Grid
 from ..raster.vector import Features, layer_facts, read_features
-from ..raster.window import Window
+from ..raster.window import Window, around
 from .classes import ClassRule
 from .objects import Objects, are_simple, no_objects, polygonal, simple_polygons, with_points
 
@@ -85,11 +85,11 @@ def store_labels(layer: LabelLayer, grid: Grid, blocks: Sequence[Tuple[int, Wind
     folder.mkdir(parents=True, exist_ok=True)
     own_grid = label_grid(layer.vector, grid)
     for row in _rows(blocks):
-        around = own_grid.window_bounds(_around([window for _, window in row]))
+        bounds = own_grid.window_bounds(around([window for _, window in row]))
         if layer.buffer_radius:
             radius = layer.buffer_radius
-            around = (around[0] - radius, around[1] - radius, around[2] + radius, around[3] + radius)
-        features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=around)
+            bounds = (bounds[0] - radius, bounds[1] - radius, bounds[2] + radius, bounds[3] + radius)
+        features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=bounds)
         objects = _objects(layer, features, own_grid, counts)
         _store(objects, row, folder, counts)
     return counts
@@ -100,12 +100,6 @@ def _rows(blocks: Sequence[Tuple[int, Window]]) -> List[List[Tuple[int, Window]]
     for number, window in blocks:
         rows.setdefault(window.row, []).append((number, window))
     return [rows[one] for one in sorted(rows)]
-
-
-def _around(windows: Sequence[Window]) -> Window:
-    col, row = min(one.col for one in windows), min(one.row for one in windows)
-    right, bottom = max(one.right for one in windows), max(one.bottom for one in windows)
-    return Window(col, row, right - col, bottom - row)
 
 
 def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCounts) -> Objects:

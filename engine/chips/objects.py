@@ -15,8 +15,6 @@ from affine import Affine
 from ..raster.window import Window
 
 Geometries = npt.NDArray[np.object_]
-# Objects of up to so many points are painted as they are; larger ones are better clipped once.
-_LIGHT = 1000
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,7 @@ def turned(window: Window, degrees: float) -> Affine:
     )
 
 
-def objects_in_chips(
-    objects: Objects, frames: Sequence[ChipFrame], min_overlap: float, grid: Window, to_paint: bool = False
-) -> List[Objects]:
+def objects_in_chips(objects: Objects, frames: Sequence[ChipFrame], min_overlap: float, grid: Window) -> List[Objects]:
     """Return the objects of each chip, clipped to it, in its own pixels and in the order of ``objects``.
 
     An object belongs to a chip if a part of it with an area lies inside, and at least ``min_overlap`` (0..1) of it.
@@ -131,7 +127,6 @@ def objects_in_chips(
         frames: the chips.
         min_overlap: share of an object's area.
         grid: the pixels that have an image.
-        to_paint: only pixels and class values matter: objects may reach beyond the chip, and keep their whole area.
     """
     if not len(objects) or not frames:
         return [no_objects() for _ in frames]
@@ -142,9 +137,7 @@ def objects_in_chips(
     chip, which = chip[order], which[order]
     geometries = _in_chip_pixels(objects.geometries[which], chip, frames)
     shapes = np.array([_image_part(one, grid) for one in frames], dtype=object)
-    whole = np.array([one.window.intersection(grid) == one.window for one in frames])[chip]
-    loose = whole & (shapely.get_num_coordinates(geometries) <= _LIGHT) & (to_paint and min_overlap <= 0)
-    clipped, kept_share = _clipped(geometries, shapes[chip], loose)
+    clipped, kept_share = _clipped(geometries, shapes[chip])
     keep = (kept_share > 0) & (kept_share >= min_overlap - 1e-9)
     areas = objects.areas[which] * kept_share
     result = []
@@ -198,22 +191,13 @@ def _image_part(frame: ChipFrame, grid: Window) -> shapely.Polygon:
     return whole.intersection(shapely.Polygon([inverse * one for one in corners]))
 
 
-def _clipped(
-    geometries: Geometries, shapes: Geometries, loose: npt.NDArray[np.bool_]
-) -> Tuple[Geometries, npt.NDArray[np.float64]]:
-    """Return the polygonal part of each geometry inside the shape beside it, and its share of the area (0..1).
-
-    Those that are ``loose`` stay whole, with a share of 1 if a part with an area lies inside.
-    """
+def _clipped(geometries: Geometries, shapes: Geometries) -> Tuple[Geometries, npt.NDArray[np.float64]]:
+    """Return the polygonal part of each geometry inside the shape beside it, and its share of the area (0..1)."""
     bounds, limits = shapely.bounds(geometries).reshape(-1, 4), shapely.bounds(shapes).reshape(-1, 4)
     outside = (bounds[:, :2] < limits[:, :2]).any(axis=1) | (bounds[:, 2:] > limits[:, 2:]).any(axis=1)
     # Inside the bounds is inside the shape for rectangles; turned chips at the grid's edge need a closer look.
     crossing = outside | ~_is_box(shapes)
     share = np.ones(len(geometries))
-    looking = crossing & loose
-    one, other = geometries[looking], shapes[looking]
-    share[looking] = shapely.intersects(one, other) & ~shapely.touches(one, other)
-    crossing &= ~loose
     if crossing.any():
         parts = shapely.intersection(geometries[crossing], shapes[crossing])
         whole = shapely.area(geometries[crossing])

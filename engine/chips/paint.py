@@ -9,7 +9,7 @@ that sorting the integers puts the two ends of each run of pixels side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import shapely
 
 from .objects import are_simple
 
+# Pixels of one portion of runs; an index of eight bytes is made for each.
+_PORTION = 2**20
 Shape = Tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -35,17 +37,31 @@ class Runs:
         before = np.cumsum(self.length) - self.length
         return np.asarray(np.arange(int(self.length.sum())) + np.repeat(self.start - before, self.length))
 
+    def portions(self) -> Iterator[Runs]:
+        """Yield the runs in portions of bounded size, however many objects lie on top of each other."""
+        ends = np.cumsum(self.length)
+        portion = (ends - 1) // _PORTION
+        borders = [0, *(np.flatnonzero(np.diff(portion)) + 1), len(ends)]
+        for begin, end in zip(borders[:-1], borders[1:]):
+            yield Runs(self.owner[begin:end], self.start[begin:end], self.length[begin:end])
 
-def runs_of(geometries: npt.NDArray[Any], shape: Shape) -> Runs:
-    """Return the runs of pixels (rows, columns) that polygons and multi-polygons cover; other geometries cover none."""
+
+def runs_of(geometries: npt.NDArray[Any], shape: Shape, origin: Tuple[float, float] = (0.0, 0.0)) -> Runs:
+    """Return the runs of pixels that polygons and multi-polygons cover; other geometries cover none.
+
+    Args:
+        geometries: in pixels.
+        shape: rows and columns of the raster.
+        origin: x, y of the raster's upper left corner.
+    """
     if are_simple(geometries):
         points, owner = shapely.get_coordinates(geometries, return_index=True)
-        return _runs(points, owner, np.arange(len(geometries)), shape)
+        return _runs(points - origin, owner, np.arange(len(geometries)), shape)
     parts, owners = shapely.get_parts(geometries, return_index=True)
     flat = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     rings, ring_owner = shapely.get_rings(parts[flat], return_index=True)
     points, point_ring = shapely.get_coordinates(rings, return_index=True)
-    return _runs(points, point_ring, owners[flat][ring_owner], shape)
+    return _runs(points - origin, point_ring, owners[flat][ring_owner], shape)
 
 
 def _runs(points: Floats, point_ring: Ints, ring_owner: Ints, shape: Shape) -> Runs:
@@ -77,13 +93,19 @@ def _runs(points: Floats, point_ring: Ints, ring_owner: Ints, shape: Shape) -> R
     return Runs(line // rows, (line % rows) * columns + column, length)
 
 
-def paint(geometries: npt.NDArray[Any], values: Sequence[int] | Ints, shape: Shape, dtype: Any) -> npt.NDArray[Any]:
+def paint(
+    geometries: npt.NDArray[Any],
+    values: Sequence[int] | Ints,
+    shape: Shape,
+    dtype: Any,
+    origin: Tuple[float, float] = (0.0, 0.0),
+) -> npt.NDArray[Any]:
     """Return (rows, columns) of ``dtype`` with each polygon's value inside it and 0 elsewhere; later ones win."""
     result = np.zeros(shape, dtype=dtype)
-    runs = runs_of(geometries, shape)
-    if len(runs.length):
+    colours = np.asarray(values).astype(dtype)
+    for runs in runs_of(geometries, shape, origin).portions():
         # numpy assigns in order, so the last of several values for one pixel stays
-        result.reshape(-1)[runs.pixels()] = np.repeat(np.asarray(values)[runs.owner].astype(dtype), runs.length)
+        result.reshape(-1)[runs.pixels()] = np.repeat(colours[runs.owner], runs.length)
     return result
 
 

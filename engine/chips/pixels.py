@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..raster.source import RasterSource
-from ..raster.window import Window
+from ..raster.window import Window, around
 from .layout import BLOCK_BYTES
 from .objects import ChipFrame
 
@@ -26,13 +26,13 @@ class BlockPixels:
         self._window: Optional[Window] = None
         windows = [one.window for one in frames]
         if len(windows) > 1:
-            around = _around(windows)
-            size = around.width * around.height
+            whole = around(windows)
+            size = whole.width * whole.height
             wanted = sum(one.width * one.height for one in windows)
             fits = size * source.count * source.dtype.itemsize <= 2 * BLOCK_BYTES
             if fits and wanted >= _DENSE * size:
-                self._window = around
-                self._pixels, self._valid = source.read(around)
+                self._window = whole
+                self._pixels, self._valid = source.read(whole)
 
     def chip(self, frame: ChipFrame) -> Tuple[Pixels, Mask]:
         """Return (bands, rows, columns) and (rows, columns) of a chip; they may be views of the block."""
@@ -49,12 +49,6 @@ class BlockPixels:
         return self._pixels[:, rows, columns], self._valid[rows, columns]
 
 
-def _around(windows: Sequence[Window]) -> Window:
-    col, row = min(one.col for one in windows), min(one.row for one in windows)
-    right, bottom = max(one.right for one in windows), max(one.bottom for one in windows)
-    return Window(col, row, right - col, bottom - row)
-
-
 def _turned(frame: ChipFrame, window: Window, pixels: Pixels, valid: Mask) -> Tuple[Pixels, Mask]:
     """Return the nearest pixel of ``window`` under the centre of each pixel of the chip."""
     x, y = np.meshgrid(np.arange(frame.width) + 0.5, np.arange(frame.height) + 0.5)
@@ -64,11 +58,3 @@ def _turned(frame: ChipFrame, window: Window, pixels: Pixels, valid: Mask) -> Tu
     row = np.floor(one.d * x + one.e * y + one.f - window.row + 1e-9).astype(np.int64)
     column, row = column.clip(0, window.width - 1), row.clip(0, window.height - 1)
     return pixels[:, row, column], valid[row, column]
-
-
-def whole_classes(values: Pixels, valid: Mask, dtype: str) -> Pixels:
-    """Return class values as ``dtype``; 0 where nothing is labelled, where values are negative or not whole."""
-    labelled = valid & (values > 0)
-    if values.dtype.kind == "f":
-        labelled &= values == np.floor(values)
-    return np.where(labelled, values, 0).astype(dtype)

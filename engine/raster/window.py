@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 
 @dataclass(frozen=True, order=True)
@@ -49,6 +49,13 @@ class Window:
         """Return (rows, columns) slices into an array whose pixel (0, 0) is ``origin``'s (default: the grid's)."""
         col, row = (origin.col, origin.row) if origin else (0, 0)
         return slice(self.row - row, self.bottom - row), slice(self.col - col, self.right - col)
+
+
+def around(windows: Sequence[Window]) -> Window:
+    """Return the smallest window that holds all ``windows``, of which there must be one at least."""
+    col, row = min(one.col for one in windows), min(one.row for one in windows)
+    right, bottom = max(one.right for one in windows), max(one.bottom for one in windows)
+    return Window(col, row, right - col, bottom - row)
 
 
 def split(whole: Window, width: int, height: int) -> Iterator[Window]:

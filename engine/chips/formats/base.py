@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from affine import Affine
 from rasterio.features import shapes
 
 from .. import tiff
+from ..class_maps import ClassMap
 from ..images import ImageWriter
 from ..objects import Objects
 
@@ -32,11 +33,10 @@ class Sample:
         pixels: (bands, rows, columns).
         second: pixels of the second raster, or None.
         transform: chip pixels to map.
-        objects: features in chip pixels; empty if the labels are a class raster.
-        class_map: (rows, columns) class values, 0 unlabelled, if the labels are a class raster, else None.
+        objects: features in chip pixels; empty if the labels are pixels.
+        class_map: the labels as pixels, if they come from a class raster or the format wants them so, else None.
         instances: objects of the instance data in chip pixels, or None.
         names: class names by value.
-        label_type: numpy type that holds every class value.
     """
 
     stem: str
@@ -44,10 +44,9 @@ class Sample:
     second: Optional[npt.NDArray[Any]]
     transform: Affine
     objects: Objects
-    class_map: Optional[npt.NDArray[Any]]
+    class_map: Optional[ClassMap]
     instances: Optional[Objects]
     names: Mapping[int, str]
-    label_type: str = "uint8"
 
     @property
     def shape(self) -> Tuple[int, int]:
@@ -142,15 +141,20 @@ class ChipFormat:
 
 
 def labelled_objects(sample: Sample) -> Objects:
-    """Return the sample's objects; of a class raster, each connected region (by edges) of one class is an object."""
+    """Return the sample's objects; of a class raster, each connected region of one class is an object."""
     if sample.class_map is None:
         return sample.objects
-    values = sample.class_map.astype(np.int32)
+    return regions(sample.class_map.pixels, sample.transform)
+
+
+def regions(values: npt.NDArray[Any], transform: Affine) -> Objects:
+    """Return the regions of one value other than 0 that are connected by edges, from top to bottom."""
+    values = values.astype(np.int32)
     found = [(shapely.geometry.shape(one), int(value)) for one, value in shapes(values, mask=values > 0)]
     found.sort(key=lambda one: (one[0].bounds[1], one[0].bounds[0], one[1]))
     geometries = np.empty(len(found), dtype=object)
     geometries[:] = [one for one, _ in found]
-    cell = abs(sample.transform.determinant)
+    cell = abs(transform.determinant)
     return Objects(
         geometries,
         np.array([value for _, value in found], dtype=np.int64),
@@ -165,13 +169,14 @@ def count_features(objects: Objects, written: Written) -> None:
     written.areas = objects.areas.tolist()
 
 
-def count_pixels(class_map: npt.NDArray[Any], written: Written, candidates: Sequence[int] = ()) -> None:
-    """Note how many pixels each class has; ``candidates`` names the classes that may occur, if they are known."""
-    if 0 < len(candidates) <= _FEW_CLASSES:
-        found = {value: int(np.count_nonzero(class_map == value)) for value in candidates}
-        written.pixels = {value: number for value, number in sorted(found.items()) if number and value}
+def count_pixels(class_map: ClassMap, written: Written) -> None:
+    """Note how many pixels each class has."""
+    candidates = sorted(set(class_map.values.tolist()))
+    if len(candidates) <= _FEW_CLASSES:
+        found = {value: int(np.count_nonzero(class_map.pixels == value)) for value in candidates}
+        written.pixels = {value: number for value, number in found.items() if number and value}
         return
-    values, numbers = np.unique(class_map, return_counts=True)
+    values, numbers = np.unique(class_map.pixels, return_counts=True)
     written.pixels = {int(value): int(number) for value, number in zip(values, numbers) if value}
 
 

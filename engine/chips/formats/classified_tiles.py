@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from ..paint import paint
 from .base import ChipFormat, Sample, Sink, Written, count_pixels
 
 
-def painted(sample: Sample) -> npt.NDArray[Any]:
-    """Return the class values of the chip's pixels; where features overlap, the later one counts."""
-    if sample.class_map is not None:
-        return sample.class_map
-    return paint(sample.objects.geometries, sample.objects.values, sample.shape, np.dtype(sample.label_type))
+def write_class_map(sample: Sample, sink: Sink, written: Written) -> None:
+    """Write ``labels/N.tif`` and count its pixels."""
+    if sample.class_map is None:
+        raise ValueError("A chip of class values comes with its class raster.")
+    written.labels.append(sink.raster("labels", sample, sample.class_map.pixels))
+    count_pixels(sample.class_map, written)
+    written.values = sample.class_map.values.tolist()
 
 
 class ClassifiedTiles(ChipFormat):
@@ -23,10 +19,7 @@ class ClassifiedTiles(ChipFormat):
 
     def write_labels(self, sample: Sample, sink: Sink, written: Written) -> None:
         """Write ``labels/N.tif``."""
-        values = painted(sample)
-        written.labels.append(sink.raster("labels", sample, values))
-        count_pixels(values, written, sorted(set(sample.objects.values.tolist())))
-        written.values = sample.objects.values.tolist() if sample.class_map is None else list(written.pixels or ())
+        write_class_map(sample, sink, written)
 
 
 FORMAT = ClassifiedTiles()

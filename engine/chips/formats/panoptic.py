@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..objects import no_objects
-from .base import ChipFormat, Sample, Sink, Written, count_pixels
-from .classified_tiles import painted
+from .base import ChipFormat, Sample, Sink, Written
+from .classified_tiles import write_class_map
 from .rcnn_masks import write_instances
 
 
@@ -13,11 +13,9 @@ class Panoptic(ChipFormat):
 
     def write_labels(self, sample: Sample, sink: Sink, written: Written) -> None:
         """Write ``labels/N.tif`` and ``labels2/<class>/N.tif``."""
-        values = painted(sample)
-        written.labels.append(sink.raster("labels", sample, values))
+        write_class_map(sample, sink, written)
         instances = sample.instances if sample.instances is not None else no_objects()
         written.labels.extend(write_instances("labels2", instances, sample, sink))
-        count_pixels(values, written, sorted(set(sample.objects.values.tolist())))
         written.values = instances.values.tolist()
 
 

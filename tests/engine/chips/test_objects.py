@@ -7,8 +7,8 @@ import pytest
 import shapely
 from affine import Affine
 from deep_raster.engine.chips import label_store
-from deep_raster.engine.chips.objects import ChipFrame, Objects, objects_in_chips, turned
-from deep_raster.engine.chips.paint import paint
+from deep_raster.engine.chips.class_maps import of_features
+from deep_raster.engine.chips.objects import ChipFrame, Objects, turned
 from deep_raster.engine.raster.window import Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,32 +32,33 @@ def frames(turn: float) -> list[ChipFrame]:
     return [ChipFrame(n, 20, 20, turned(one, turn), int(turn != 0)) for n, one in enumerate(windows)]
 
 
-@pytest.mark.parametrize("turn", [0, 30, 90])
+@pytest.mark.parametrize(("turn", "least"), [(0, 0.0), (30, 0.0), (90, 0.0), (0, 0.4)])
 @settings(max_examples=25, deadline=None)
 @given(st.lists(triangles, min_size=1, max_size=6), st.booleans())
-def test_objects_to_paint_are_those_with_an_area_in_the_chip(turn, corners, holed):
+def test_class_maps_show_the_objects_with_an_area_in_the_chip(turn, least, corners, holed):
     shapes = [shapely.Polygon(np.reshape(one, (3, 2))) for one in corners]
     shapes = [one for one in shapes if one.area > 0.01]
     if holed:
         shapes.append(shapely.box(-3, -3, 60, 60).difference(shapely.box(5, 5, 30, 30)))
     if not shapes:
         return
-    objects = objects_of(shapes)
     image = shapely.box(0, 0, 50, 40)
-    for frame, found in zip(frames(turn), objects_in_chips(objects, frames(turn), 0.0, GRID, to_paint=True)):
+    for frame, found in zip(frames(turn), of_features(objects_of(shapes), frames(turn), least, GRID, "uint8")):
         parts = [one.intersection(frame.footprint).intersection(image).area for one in shapes]
-        if any(0 < one < 1e-6 for one in parts):
+        shares = [part / one.area for part, one in zip(parts, shapes)]
+        if any(0 < part < 1e-6 or abs(share - least) < 1e-8 < least for part, share in zip(parts, shares)):
             continue  # rounding may decide either way
-        assert found.values.tolist() == [n for n, area in enumerate(parts, 1) if area > 0]
+        kept = [n for n, (part, share) in enumerate(zip(parts, shares), 1) if part > 0 and share >= least]
+        assert found.values.tolist() == kept
         if turn:
             continue
-        ours = paint(found.geometries, found.values, (20, 20), np.uint8)
         window = frame.window
         place = Affine.translation(window.col, window.row)
-        theirs = rasterize(zip(shapes, objects.values), out_shape=(20, 20), transform=place, dtype="uint8")
+        burnt = [(shapes[n - 1], n) for n in kept] or [(shapely.box(-9, -9, -8, -8), 1)]
+        theirs = rasterize(burnt, out_shape=(20, 20), transform=place, dtype="uint8")
         theirs[max(0, 40 - window.row) :] = 0
         theirs[:, max(0, 50 - window.col) :] = 0
-        rows, columns = np.nonzero(ours != theirs)
+        rows, columns = np.nonzero(found.pixels != theirs)
         centres = shapely.points(columns + window.col + 0.5, rows + window.row + 0.5)
         edges = shapely.union_all([one.boundary for one in (*shapes, image)])
         assert (shapely.distance(centres, edges) < 1e-9).all()  # a centre on an edge may belong to either side

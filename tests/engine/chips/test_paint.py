@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from deep_raster.engine.chips import paint as paint_module
 from deep_raster.engine.chips.paint import paint, paint_instances, paint_rings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,16 @@ def test_pixels_are_those_of_gdal(parts):
     ours = paint(holes, values, (40, 50), np.uint8)
     theirs = rasterize(zip(holes, values), out_shape=(40, 50), transform=Affine.identity(), dtype="uint8")
     assert np.array_equal(ours, theirs)
+
+
+def test_portions_change_nothing(monkeypatch):
+    """A hundred polygons on top of each other, and a raster that begins elsewhere."""
+    shapes = np.array([shapely.Point(30, 25).buffer(1 + 20 * abs(np.sin(n))) for n in range(100)])
+    values = list(range(1, 101))
+    whole = paint(shapes, values, (40, 50), np.uint8)
+    monkeypatch.setattr(paint_module, "_PORTION", 37)
+    assert np.array_equal(paint(shapes, values, (40, 50), np.uint8), whole)
+    assert np.array_equal(paint(shapes, values, (11, 13), np.uint8, (20, 9)), whole[9:20, 20:33])
 
 
 def test_edges_on_pixel_centres_partition_the_plane():
