@@ -796,8 +796,8 @@
         <translation>Zellgröße</translation>
     </message>
     <message>
-        <source>Map units per pixel that the raster is resampled to; 0 keeps the raster's own.</source>
-        <translation>Karteneinheiten je Pixel, auf die das Raster umgerechnet wird; 0 behält die des Rasters.</translation>
+        <source>Map units per pixel that the raster is resampled to; empty or 0 keeps the raster's own.</source>
+        <translation>Karteneinheiten je Pixel, auf die das Raster umgerechnet wird; leer oder 0 behält die des Rasters.</translation>
     </message>
     <message>
         <source>Polygons outside of which nothing is processed.</source>
@@ -1060,8 +1060,8 @@
         <translation>Lernrate</translation>
     </message>
     <message>
-        <source>0 takes one that suits the family.</source>
-        <translation>0 nimmt eine, die zur Art des Netzes passt.</translation>
+        <source>Empty or 0 takes one that suits the family.</source>
+        <translation>Leer oder 0 nimmt eine, die zur Art des Netzes passt.</translation>
     </message>
     <message>
         <source>Chip size</source>

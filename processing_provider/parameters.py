@@ -118,13 +118,13 @@ def real(
     name: str,
     label: str,
     text: str,
-    default: float,
+    default: Optional[float],
     *,
     minimum: Optional[float] = 0.0,
     maximum: Optional[float] = None,
     decimals: int = 3,
 ) -> Parameter:
-    """A number with ``decimals`` places in its editor."""
+    """A number with ``decimals`` places in its editor; without a default it may be left out, and reads as 0."""
     kind = QgsProcessingParameterNumber.Type.Double
     parameter = _number(name, label, kind, default, minimum, maximum)
     parameter.setMetadata({"widget_wrapper": {"decimals": decimals}})
@@ -132,14 +132,14 @@ def real(
 
 
 def _number(
-    name: str, label: str, kind: int, default: float, minimum: Optional[float], maximum: Optional[float]
+    name: str, label: str, kind: int, default: Optional[float], minimum: Optional[float], maximum: Optional[float]
 ) -> Parameter:
     limits: Dict[str, Any] = {}
     if minimum is not None:
         limits["minValue"] = minimum
     if maximum is not None:
         limits["maxValue"] = maximum
-    return QgsProcessingParameterNumber(name, label, kind, default, False, **limits)
+    return QgsProcessingParameterNumber(name, label, kind, default, default is None, **limits)
 
 
 def file(name: str, label: str, text: str, *, file_filter: str, optional: bool = False) -> Parameter:
@@ -243,9 +243,9 @@ def extent_and_cell_size() -> List[Parameter]:
         real(
             "CELL_SIZE",
             tr("Cell size"),
-            tr("Map units per pixel that the raster is resampled to; 0 keeps the raster's own."),
-            0.0,
-            decimals=6,
+            tr("Map units per pixel that the raster is resampled to; empty or 0 keeps the raster's own."),
+            None,
+            decimals=12,  # a centimetre is 0.0000001 degrees
         ),
     ]
 

@@ -95,7 +95,11 @@ class TrainModel(EngineAlgorithm):
                 "BATCH_SIZE", tr("Batch size"), tr("Chips per step; 0 chooses what fits the memory."), 0
             ),
             parameters.real(
-                "LEARNING_RATE", tr("Learning rate"), tr("0 takes one that suits the family."), 0.0, decimals=6
+                "LEARNING_RATE",
+                tr("Learning rate"),
+                tr("Empty or 0 takes one that suits the family."),
+                None,
+                decimals=9,
             ),
             rare(
                 parameters.integer(
