@@ -65,6 +65,10 @@ class RasterError(DeepRasterError, OSError):
     """A raster cannot be opened, read or written."""
 
 
+class SourceLostError(RasterError):
+    """A raster is gone, refused by its server, or was replaced while it was read: no other tile of it can be had."""
+
+
 class VectorError(DeepRasterError, OSError):
     """A vector layer cannot be opened, read or written."""
 

@@ -18,6 +18,7 @@ from ..package.dlpk import open_package
 from ..package.reading import ClassInfo
 from ..raster.features import FeatureWriter, Field
 from ..raster.grid import Grid, parse_crs, same_crs, transform_points
+from ..raster.remote import shown
 from ..workers.task import TaskContext
 from .journal import WorkFolder
 from .nms import suppress_boxes, suppress_polygons
@@ -181,7 +182,7 @@ def provenance(plan: Plan, digest: str) -> Dict[str, str]:
     return {
         "DEEP_RASTER_VERSION": __version__,
         "DEEP_RASTER_MODEL": digest,
-        "DEEP_RASTER_JOB": json.dumps(describe(plan.job), ensure_ascii=False, sort_keys=True),
+        "DEEP_RASTER_JOB": json.dumps(describe(plan.job, shown), ensure_ascii=False, sort_keys=True),
     }
 
 

@@ -20,8 +20,10 @@ from ..package.dlpk import open_package
 from ..package.emd import ModelDefinition
 from ..raster.grid import Grid, plan_grid
 from ..raster.output import require_room
+from ..raster.remote import is_remote, shown
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import Features, read_features
+from ..raster.versions import check_unchanged, source_state
 from ..raster.window import Window
 from ..workers.task import TaskContext
 from .assemble_objects import to_map
@@ -31,9 +33,9 @@ from .copies import write_copies
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load
 from .parts import read_part, write_part
-from .plan import item_names, raster_inputs, resolve_bands, source_state
+from .plan import item_names, raster_inputs, resolve_bands
 from .planning import describe, mask_area
-from .reading import Reader, is_remote, read_ahead
+from .reading import Reader, read_ahead
 
 Array = npt.NDArray[Any]
 # Features of one part of the work.
@@ -173,19 +175,22 @@ def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     plan, item = _cached(folder, group, context)
     job: Any = jobs.from_dict(plan["job"])
     loaded = load("classifyobjects", job.model, job.options, context)
+    check_unchanged((one for one in item.inputs if not is_remote(one.path)), plan["sources"])
     reader = Reader.of(context)
     bands = None if plan["bands"] is None else tuple(plan["bands"])
     reader.use(
         (str(folder), plan["identity"], item.first),
-        lambda: RasterSource.open(item.inputs, item.grid, bands),
-        is_remote(item.inputs),
+        lambda: RasterSource.open(item.inputs, item.grid, bands, running=True),
     )
     fids, labels, scores = [], [], []
-    for numbers, pixels, valid in _chip_batches(item, group - item.first, loaded, reader, bands):
-        probabilities = _probabilities(loaded, pixels, valid)
-        fids += numbers
-        labels += probabilities.argmax(1).tolist()
-        scores += probabilities.max(1).tolist()
+    try:
+        for numbers, pixels, valid in _chip_batches(item, group - item.first, loaded, reader, bands):
+            probabilities = _probabilities(loaded, pixels, valid)
+            fids += numbers
+            labels += probabilities.argmax(1).tolist()
+            scores += probabilities.max(1).tolist()
+    finally:
+        check_unchanged(reader.used, plan["sources"])
     arrays: Dict[str, Array] = {
         "fids": np.array(fids, np.int64),
         "labels": np.array(labels, np.int64),
@@ -240,7 +245,7 @@ def _cut(
 ) -> Iterator[Tuple[int, Array, Array]]:
     model, plan = loaded.model, loaded.model.plan
     if item.positions is None or item.shapes is None:
-        pixels, valid = _whole(item, item.grid.window, plan.width, plan.height, bands)
+        pixels, valid = _whole(item, item.grid.window, plan.width, plan.height, bands, reader)
         yield 0, *resized(pixels, valid, plan.width, plan.height)
         return
     part = slice(number * _GROUP, (number + 1) * _GROUP)
@@ -255,7 +260,7 @@ def _cut(
             pixels, valid = found
             pixels = blackened(pixels, shape, window) if model.blacken else pixels
         else:
-            pixels, valid = _whole(item, window, plan.width, plan.height, bands)
+            pixels, valid = _whole(item, window, plan.width, plan.height, bands, reader)
             if model.blacken:
                 scale = np.array([pixels.shape[2] / window.width, pixels.shape[1] / window.height])
                 origin = np.array([window.col, window.row], dtype=float)
@@ -265,18 +270,19 @@ def _cut(
 
 
 def _whole(
-    item: Chips, window: Window, width: int, height: int, bands: Optional[Tuple[int, ...]]
+    item: Chips, window: Window, width: int, height: int, bands: Optional[Tuple[int, ...]], reader: Reader
 ) -> Tuple[Array, Array]:
     """Return a large window at a cell size that suits the network's image."""
     step = max(1, min(window.width // (2 * width), window.height // (2 * height)))
     if step == 1 and window.width * window.height <= (_COARSE * max(width, height)) ** 2:
-        with RasterSource.open(item.inputs, item.grid, bands) as source:
-            return source.read(window)
+        return reader.read(window).result()
     columns, rows = -(-window.width // step), -(-window.height // step)
     transform = item.grid.window_transform(window) * Affine.scale(window.width / columns, window.height / rows)
     coarse = Grid(item.grid.crs, transform, columns, rows)
-    with RasterSource.open(item.inputs, coarse, bands, "bilinear") as source:
-        return source.read(coarse.window)
+    with RasterSource.open(item.inputs, coarse, bands, "bilinear", running=True) as source:
+        found = source.read(coarse.window)
+        reader.used.update(source.used)
+        return found
 
 
 def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -291,7 +297,7 @@ def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[s
     metadata = {
         "DEEP_RASTER_VERSION": __version__,
         "DEEP_RASTER_MODEL": package.digest,
-        "DEEP_RASTER_JOB": json.dumps(describe(plan["job"]), ensure_ascii=False, sort_keys=True),
+        "DEEP_RASTER_JOB": json.dumps(describe(plan["job"], shown), ensure_ascii=False, sort_keys=True),
     }
     features, found, names = _joined(job, items, answers)
     texts = [None if label is None else _class_name(package.definition, label) for label, _ in found]

@@ -6,13 +6,12 @@ The plan is made once, by the task ``plan_inference``; every worker reads it. It
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from .. import jobs
-from ..errors import JobError, RasterError
+from ..errors import JobError
 from ..models.base import TilePlan
 from ..package.reading import ClassInfo
 from ..raster.gdal import shown
@@ -87,7 +86,7 @@ class Plan:
         blend: whether tiles overlap and are blended.
         values: class values of a pixel classifier's channels; None for values that are not classes.
         items: rasters of the job.
-        sources: path of each local file -> its size and time of change.
+        sources: version of each input, as :mod:`..raster.versions` notes it.
         classes: of the network.
         shape: of objects, as package functions number them: 1 point, 2 multipoint, 3 line, 4 polygon.
         declared: (name, kind) of the fields that a package's function declares for its objects.
@@ -153,35 +152,6 @@ class Plan:
             members["shape"],
             tuple((name, kind) for name, kind in members["declared"]),
         )
-
-
-def source_state(inputs: Sequence[jobs.RasterInput]) -> Dict[str, Any]:
-    """Return size and time of change of each local file, so that a changed source is noticed."""
-    found: Dict[str, Any] = {}
-    for one in inputs:
-        try:
-            status = os.stat(one.path)
-        except (OSError, ValueError):
-            continue  # a URL, a subdataset, a connection: nothing to compare
-        found[one.path] = [status.st_size, status.st_mtime_ns]
-    return found
-
-
-def check_sources(item: Item, sources: Dict[str, Any]) -> None:
-    """Refuse to mix two versions of a raster in one result.
-
-    Raises:
-        RasterError: a file was changed or removed since the plan was made.
-    """
-    now = source_state((*item.inputs, *item.second))
-    for one in (*item.inputs, *item.second):
-        if one.path in sources and now.get(one.path) != list(sources[one.path]):
-            raise RasterError(
-                f"The raster “{shown(one.path)}” was changed or removed while the job was running.",
-                stage="reading",
-                file=shown(one.path),
-                hint="Start the job again; it begins anew with the raster as it is now.",
-            )
 
 
 def resolve_bands(wanted: Sequence[Union[int, str]], descriptions: Sequence[str]) -> Optional[Tuple[int, ...]]:

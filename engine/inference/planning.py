@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from ..events import INFO, WARNING, Log
 from ..models.base import TilePlan
 from ..raster.grid import Grid, plan_grid, same_crs
 from ..raster.output import require_room
+from ..raster.remote import without_credentials
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import MaskArea
+from ..raster.versions import source_state
 from ..workers.task import TaskContext
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load
-from .plan import Item, Plan, item_names, resolve_bands, source_state
+from .plan import Item, Plan, item_names, resolve_bands
 from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
@@ -106,12 +108,27 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
     )
 
 
-def describe(members: Dict[str, Any]) -> Dict[str, Any]:
-    """Return a job's members without those that change nothing in the result, such as the number of workers."""
+def describe(members: Dict[str, Any], path: Callable[[str], str] = without_credentials) -> Dict[str, Any]:
+    """Return a job's members without those that change nothing in the result, such as the number of workers.
+
+    Args:
+        members: of the job.
+        path: what to make of the inputs' paths; the default leaves out logins, which may be renewed between two runs.
+    """
     kept = {name: value for name, value in members.items() if name not in _PLACE}
     if isinstance(kept.get("options"), dict):
         kept["options"] = {name: value for name, value in kept["options"].items() if name not in _PLACE_OPTIONS}
-    return kept
+    return dict(_with_paths(kept, path))
+
+
+def _with_paths(value: Any, path: Callable[[str], str]) -> Any:
+    """Return JSON members with each member called path replaced."""
+    if isinstance(value, dict):
+        return {
+            name: path(one) if name == "path" and isinstance(one, str) else _with_paths(one, path)
+            for name, one in value.items()
+        }
+    return [_with_paths(one, path) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int]]:

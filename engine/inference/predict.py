@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import jobs
-from ..errors import RasterError
+from ..errors import RasterError, SourceLostError
 from ..events import WARNING, Event, Log
 from ..models.base import Detections
+from ..raster.remote import is_remote
 from ..raster.vector import MaskArea
+from ..raster.versions import check_unchanged
 from ..raster.window import Window
 from ..workers.task import TaskContext
 from .augment import augmented_detections, augmented_scores
@@ -24,9 +26,9 @@ from .journal import WorkFolder
 from .loading import Loaded, load
 from .parts import write_part
 from .pixel_output import PixelOutput
-from .plan import Item, Plan, check_sources
+from .plan import Item, Plan
 from .planning import mask_area
-from .reading import Reader, is_remote, open_source, read_ahead
+from .reading import Reader, open_source, read_ahead
 from .seams import at_home, cut_sides, owned
 from .tiles import Tile, TileGroup, group_inner, touching
 
@@ -85,6 +87,7 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
     arrays, members = predict_objects(work) if objects else predict_pixels(work)
+    check_unchanged(work.reader.used, work.plan.sources)
     work.loaded.pass_on_messages(context)
     work.loaded.tell(context)
     receipt: Dict[str, Any] = {"group": int(payload["group"]), "counts": vars(work.counts)}
@@ -113,14 +116,13 @@ def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
     job: Any = jobs.from_dict(plan.job)
     position, tile_group = plan.find(group)
     item = plan.items[position]
-    check_sources(item, plan.sources)
+    check_unchanged((one for one in (*item.inputs, *item.second) if not is_remote(one.path)), plan.sources)
     loaded = load(str(plan.job["job"]), job.model, job.options, context)
     reader = Reader.of(context)
     key = (str(folder), plan.identity, position)
     reader.use(
         key,
         lambda: open_source(item.inputs, item.second, item.grid, plan.bands, plan.resampling),
-        is_remote((*item.inputs, *item.second)),
     )
     kept = context.state.get("inference.mask")
     if kept is None or kept[0] != key:
@@ -282,6 +284,8 @@ def _tiles(work: Work) -> Iterator[Tuple[Tile, Array, Array]]:
         if window is None:
             continue
         for tile in tiles:
+            if isinstance(found, SourceLostError):
+                raise found
             if isinstance(found, RasterError):
                 alone = _read_alone(work, tile)
                 if alone is None:
@@ -300,10 +304,14 @@ def _read_alone(work: Work, tile: Tile) -> Optional[Tuple[Array, Array]]:
 
     Raises:
         RasterError: the tile itself cannot be read, and that ends the job; its extent is named.
+        SourceLostError: the raster is gone or another one, so that no tile of it can be had.
     """
     try:
         return work.reader.read(tile.window).result()
+    except SourceLostError:
+        raise
     except RasterError as error:
+        check_unchanged(work.reader.used, work.plan.sources)
         xmin, ymin, xmax, ymax = work.item.grid.window_bounds(tile.inner)
         place = f"the tile at x {xmin:.10g} to {xmax:.10g}, y {ymin:.10g} to {ymax:.10g}"
         if work.loaded.settings.failed_tiles != "nodata":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from ..workers.task import TaskContext
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-_WAITS = (1.0, 4.0, 15.0)
 # Blocks that a worker keeps decoded; raised for files of which one row of blocks is larger.
 _CACHE_MB = 24
 
@@ -28,6 +26,7 @@ class PairSource:
 
     def __init__(self, first: RasterSource, second: RasterSource, bands: Optional[Sequence[int]]) -> None:
         self._first, self._second = first, second
+        self.used = second.used = first.used
         self._bands = None if bands is None else [one - 1 for one in bands]
         self._dtype = np.result_type(first.dtype, second.dtype)
 
@@ -54,9 +53,11 @@ def open_source(
     """Return the source of an item."""
     smooth: Any = resampling
     if not second:
-        return RasterSource.open(inputs, grid, bands, smooth, _CACHE_MB)
+        return RasterSource.open(inputs, grid, bands, smooth, _CACHE_MB, running=True)
     return PairSource(
-        RasterSource.open(inputs, grid, None, smooth), RasterSource.open(second, grid, None, smooth), bands
+        RasterSource.open(inputs, grid, None, smooth, running=True),
+        RasterSource.open(second, grid, None, smooth, running=True),
+        bands,
     )
 
 
@@ -67,7 +68,6 @@ class Reader:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._key: Any = None
         self._source: Any = None
-        self._remote = False
 
     @classmethod
     def of(cls, context: TaskContext) -> Reader:
@@ -77,11 +77,11 @@ class Reader:
             reader = context.state["inference.reader"] = cls()
         return reader
 
-    def use(self, key: Any, opening: Callable[[], Any], remote: bool) -> None:
+    def use(self, key: Any, opening: Callable[[], Any]) -> None:
         """Read from the source that ``opening`` returns from now on; it stays open while ``key`` is the same."""
         if key != self._key:
             self._thread.submit(self._open, key, opening).result()
-        self._remote = remote
+        self._source.used.clear()
 
     def _open(self, key: Any, opening: Callable[[], Any]) -> None:
         self._close()
@@ -93,28 +93,20 @@ class Reader:
         return self._thread.submit(self._read, window)
 
     def _read(self, window: Window) -> Tuple[Pixels, Mask]:
-        for wait in (*_WAITS, None):
-            try:
-                pixels, valid = self._source.read(window)
-                return pixels, valid
-            except RasterError:
-                # What a network lost may come back; a damaged local file stays damaged.
-                if wait is None or not self._remote:
-                    raise
-                time.sleep(wait)
-        raise RasterError("The raster cannot be read.", stage="reading")
+        pixels, valid = self._source.read(window)
+        return pixels, valid
+
+    @property
+    def used(self) -> Set[RasterInput]:
+        """Inputs that were read from since the last :meth:`use`."""
+        found: Set[RasterInput] = self._source.used if self._source is not None else set()
+        return found
 
     def _close(self) -> None:
         self._key = None
         if self._source is not None:
             self._source.close()
             self._source = None
-
-
-def is_remote(inputs: Sequence[RasterInput]) -> bool:
-    """Return whether any input comes over a network."""
-    marks = ("http://", "https://", "/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift")
-    return any(mark in one.path.lower() for one in inputs for mark in marks)
 
 
 def _result(future: Future[Tuple[Pixels, Mask]]) -> Any:

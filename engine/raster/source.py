@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Literal, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from rasterio.crs import CRS
@@ -17,10 +17,11 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from ..errors import RasterError
+from ..errors import RasterError, SourceLostError
 from ..jobs import RasterInput
 from .gdal import dataset_grid, gdal_errors, open_dataset, prepare_gdal, shown
 from .grid import Grid, parse_crs, same_crs, transform_bounds
+from .remote import attempts, is_remote, version, watched
 from .validity import Mask, Pixels, finite_data
 from .window import Window
 
@@ -28,6 +29,8 @@ ResamplingName = Literal["nearest", "bilinear"]
 
 _MEGABYTE = 2**20
 _MAX_OPEN = 64
+# Addresses of a mosaic's parts that are asked how they are when reading fails.
+_MOST_ADDRESSES = 8
 # Warping between two grids without CRS is plain affine arithmetic; GDAL wants a name for their common plane.
 _PLANE = CRS.from_epsg(3857)
 
@@ -56,6 +59,7 @@ class _Facts:
     nodata: Tuple[Optional[float], ...]
     block_shape: Tuple[int, int]
     masked: bool
+    addresses: Tuple[str, ...]
 
 
 def _facts(raster: RasterInput, dataset: Any, bands: Optional[Sequence[int]]) -> _Facts:
@@ -82,7 +86,15 @@ def _facts(raster: RasterInput, dataset: Any, bands: Optional[Sequence[int]]) ->
         nodata,
         dataset.block_shapes[chosen[0] - 1],
         MaskFlags.per_dataset in flags,
+        _addresses(raster.path, dataset),
     )
+
+
+def _addresses(path: str, dataset: Any) -> Tuple[str, ...]:
+    """Return what of the raster comes over a network: its own path, or parts of a local mosaic."""
+    if is_remote(path):
+        return (path,)
+    return tuple(one for one in dataset.files if is_remote(one))[:_MOST_ADDRESSES] if dataset.driver == "VRT" else ()
 
 
 def _numpy_type(name: str) -> str:
@@ -106,18 +118,26 @@ def _nodata(raster: RasterInput, dataset: Any, chosen: Sequence[int]) -> Tuple[O
 class _Layer:
     """One open file on the grid of the job: read directly where the pixels coincide, warped otherwise."""
 
-    def __init__(self, raster: RasterInput, facts: _Facts, grid: Grid, resampling: ResamplingName) -> None:
+    def __init__(
+        self, raster: RasterInput, facts: _Facts, grid: Grid, resampling: ResamplingName, running: bool
+    ) -> None:
         self.path = raster.path
-        self._facts = facts
-        self._dataset = open_dataset(raster)
-        self._reader = self._dataset
+        self._raster, self._facts, self._grid, self._resampling = raster, facts, grid, resampling
+        self._running = running
+        self._versions: Dict[str, Any] = {one: version(one) for one in facts.addresses}
         offset = facts.grid.offset_in(grid)
         self._direct = offset is not None
         self._window = Window(*(offset or (0, 0)), facts.grid.width, facts.grid.height)
         if not self._direct:
             self._window = grid.window
+        self._open()
+
+    def _open(self) -> None:
+        self._dataset = open_dataset(self._raster, self._running)
+        self._reader = self._dataset
+        if not self._direct:
             with gdal_errors(self.path, "brought onto the processing grid"):
-                self._reader = self._warped(grid, resampling)
+                self._reader = self._warped(self._grid, self._resampling)
 
     def _warped(self, grid: Grid, resampling: ResamplingName) -> Any:
         both_local = not (self._facts.grid.crs and grid.crs)
@@ -149,6 +169,27 @@ class _Layer:
         part = window.intersection(self._window)
         if part.is_empty:
             return None
+        return self._awaited(part) if self._facts.addresses else self._read(part)
+
+    def _awaited(self, part: Window) -> Tuple[Window, Pixels, Mask]:
+        """Read from the network, with further attempts while that makes sense; each with a file opened anew."""
+        with watched(self.path):
+            try:
+                return self._read(part)
+            except RasterError as error:
+                failed = error
+            for _ in attempts(self._facts.addresses, self._versions, failed, self._running):
+                try:
+                    self.close()
+                    self._open()
+                    return self._read(part)
+                except SourceLostError:
+                    raise
+                except RasterError:
+                    continue
+        raise failed
+
+    def _read(self, part: Window) -> Tuple[Window, Pixels, Mask]:
         local = part if not self._direct else part.shifted(-self._window.col, -self._window.row)
         where = RasterioWindow(local.col, local.row, local.width, local.height)
         with gdal_errors(self.path, "read"):
@@ -183,14 +224,22 @@ class RasterSource:
         descriptions: name of each band, empty if it has none.
         nodata: nodata value of each band of the first input, or None.
         block_shape: (rows, columns) in which the first input is stored.
+        used: inputs that were read from; for the caller to clear.
     """
 
     def __init__(
-        self, inputs: Sequence[RasterInput], facts: Sequence[_Facts], grid: Grid, resampling: ResamplingName
+        self,
+        inputs: Sequence[RasterInput],
+        facts: Sequence[_Facts],
+        grid: Grid,
+        resampling: ResamplingName,
+        running: bool = False,
     ) -> None:
         self._inputs = tuple(inputs)
         self._facts = tuple(facts)
         self._resampling = resampling
+        self._running = running
+        self.used: Set[RasterInput] = set()
         self._layers: OrderedDict[int, _Layer] = OrderedDict()
         self._boxes = [_box(one.grid, grid) for one in facts]
         self.grid = grid
@@ -208,6 +257,7 @@ class RasterSource:
         bands: Optional[Sequence[int]] = None,
         resampling: ResamplingName = "nearest",
         cache_mb: int = 64,
+        running: bool = False,
     ) -> RasterSource:
         """Open rasters for reading on ``grid`` (default: the first input's own).
 
@@ -218,6 +268,7 @@ class RasterSource:
                 band is a mask, not data, unless the input selects it.
             resampling: how pixels are made where the grids differ.
             cache_mb: block cache; raised where one row of blocks of the file needs more.
+            running: whether the job has begun, so that a server that is away is waited for longer.
 
         Raises:
             RasterError: an input cannot be opened or lacks bands, or the inputs differ in their number of bands.
@@ -227,7 +278,7 @@ class RasterSource:
         facts: List[_Facts] = []
         need = cache_mb * _MEGABYTE
         for one in inputs:
-            with open_dataset(one) as dataset:
+            with open_dataset(one, running) as dataset:
                 facts.append(_facts(one, dataset, bands))
                 row = facts[-1].block_shape[0] * dataset.width * dataset.count * facts[-1].dtype.itemsize
                 need = max(need, 2 * row)
@@ -239,7 +290,7 @@ class RasterSource:
                     file=shown(one.path),
                 )
         prepare_gdal(need)
-        return cls(inputs, facts, grid or facts[0].grid, resampling)
+        return cls(inputs, facts, grid or facts[0].grid, resampling, running)
 
     def read(self, window: Window) -> Tuple[Pixels, Mask]:
         """Return (bands, rows, columns) pixels and (rows, columns) validity of a window that may reach outside.
@@ -273,10 +324,13 @@ class RasterSource:
         return pixels, valid
 
     def _layer(self, index: int) -> _Layer:
+        self.used.add(self._inputs[index])
         if index in self._layers:
             self._layers.move_to_end(index)
         else:
-            self._layers[index] = _Layer(self._inputs[index], self._facts[index], self.grid, self._resampling)
+            self._layers[index] = _Layer(
+                self._inputs[index], self._facts[index], self.grid, self._resampling, self._running
+            )
             if len(self._layers) > _MAX_OPEN:
                 self._layers.popitem(last=False)[1].close()
         return self._layers[index]
