@@ -1514,6 +1514,14 @@
         <translation>Name=Wert;Name=Wert</translation>
     </message>
     <message>
+        <source>Tiles</source>
+        <translation>Kacheln</translation>
+    </message>
+    <message>
+        <source>How the raster is cut into tiles and how their answers are joined.</source>
+        <translation>Wie das Raster in Kacheln geschnitten wird und wie deren Antworten zusammengefügt werden.</translation>
+    </message>
+    <message>
         <source>This model detects objects; use “{}”.</source>
         <translation>Dieses Modell erkennt Objekte; bitte „{}“ verwenden.</translation>
     </message>

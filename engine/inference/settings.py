@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
 from ..errors import JobError
 from ..package.declared import package_parameters, runs_function
 from ..package.dlpk import ModelPackage
-from ..package.parameters import ModelParameter, resolve_arguments
-
-_CHOICES = {"merge_policy": ("mean", "max", "min"), "failed_tiles": ("stop", "nodata")}
+from ..package.host_arguments import host_parameters
+from ..package.parameters import BOOL, FLOAT, INT, ModelParameter, resolve_arguments
 
 
 @dataclass(frozen=True)
 class HostSettings:
-    """How tiles are handled around the network.
+    """How tiles are handled around the network; one member per argument of :mod:`..package.host_arguments`.
 
     Attributes:
         test_time_augmentation: whether turned copies are predicted too.
@@ -47,50 +46,33 @@ def split_arguments(given: Mapping[str, str], package: ModelPackage) -> Tuple[Ho
     """
     parameters = package_parameters(package)
     own = {one.name for one in parameters} if package.has_code else set()
-    host = {one.name: one for one in fields(HostSettings) if one.name not in own}
-    values = {name: _value(name, host[name].default, text) for name, text in given.items() if name in host}
+    host = tuple(one for one in host_parameters() if one.name not in own)
+    names = {one.name for one in host}
+    values = resolve_arguments(host, {name: text for name, text in given.items() if name in names})
+    settings = HostSettings(**{one.name: _typed(one, values[one.name]) for one in host})
+    rest = {name: text for name, text in given.items() if name not in names}
     if package.has_code and runs_function(package.definition):
-        return HostSettings(**values), {name: text for name, text in given.items() if name not in host}
-    declared = tuple(one for one in parameters if one.name not in host)
-    return HostSettings(**values), resolve_arguments(declared, _rest(given, host, declared))
+        return settings, rest
+    declared = tuple(one for one in parameters if one.name not in names)
+    _check_known(rest, declared, host)
+    return settings, resolve_arguments(declared, rest)
 
 
-def _rest(given: Mapping[str, str], host: Mapping[str, Any], declared: Tuple[ModelParameter, ...]) -> Dict[str, str]:
-    rest = {name: text for name, text in given.items() if name not in host}
+def _check_known(
+    rest: Mapping[str, str], declared: Tuple[ModelParameter, ...], host: Tuple[ModelParameter, ...]
+) -> None:
     known = {one.name for one in declared}
     unknown = sorted(set(rest) - known)
     if unknown:
         raise JobError(
             f"The model has no argument called {', '.join(unknown)}.",
             stage="reading the model arguments",
-            hint=f"It knows {', '.join([*sorted(known), *host])}.",
+            hint=f"It knows {', '.join([*sorted(known), *(one.name for one in host)])}.",
         )
-    return rest
 
 
-def _value(name: str, default: Any, text: str) -> Any:
-    text = str(text).strip()
-    if not text:
-        return default
-    if isinstance(default, bool):
-        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() in known:
-            return known[text.lower()]
-        raise _refused(name, text, "True or False")
-    if isinstance(default, float):
-        try:
-            number = float(text)
-        except ValueError as error:
-            raise _refused(name, text, "a number") from error
-        if not 0 <= number < 1e6:
-            raise _refused(name, text, "a number of 0 or more")
-        return number
-    if text.lower() not in _CHOICES[name]:
-        raise _refused(name, text, f"one of {', '.join(_CHOICES[name])}")
-    return text.lower()
-
-
-def _refused(name: str, text: str, expected: str) -> JobError:
-    return JobError(
-        f"The model argument {name} is “{text}”; expected is {expected}.", stage="reading the model arguments"
-    )
+def _typed(parameter: ModelParameter, text: str) -> Any:
+    """Return a checked text as the type that :class:`HostSettings` holds."""
+    if parameter.kind == BOOL:
+        return text == "True"
+    return {INT: int, FLOAT: float}.get(parameter.kind, str)(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, FrozenSet, List, Mapping, Sequence
 
 from qgis.gui import QgsDoubleSpinBox, QgsSpinBox
 from qgis.PyQt.QtCore import pyqtSignal
@@ -111,6 +111,10 @@ class ArgumentTable(QWidget):
         self.set_values(values)
         for editor in self.editors:
             editor.changed.connect(lambda *_: self.changed.emit())
+
+    def names(self) -> FrozenSet[str]:
+        """Return the names of the arguments that are shown."""
+        return frozenset(one.parameter.name for one in self.editors)
 
     def set_values(self, values: Mapping[str, str]) -> None:
         """Show values by name; the others return to their defaults."""

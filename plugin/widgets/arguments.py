@@ -11,10 +11,12 @@ from typing import Any, Dict, List, Mapping
 
 from processing.gui.wrappers import DIALOG_BATCH, DIALOG_MODELER, WidgetWrapper
 from qgis.core import QgsApplication, QgsProcessingOutputString, QgsProcessingParameterString
-from qgis.PyQt.QtWidgets import QComboBox, QLabel, QLineEdit, QStackedWidget, QVBoxLayout, QWidget
+from qgis.gui import QgsCollapsibleGroupBox
+from qgis.PyQt.QtWidgets import QComboBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from ...engine.errors import DeepRasterError
 from ...engine.package.emd import ModelDefinition
+from ...engine.package.host_arguments import host_parameters
 from ...engine.package.parameters import parse_arguments
 from ...engine.package.peek import peek_definition, peek_parameters
 from ...processing_provider.text import tr
@@ -31,30 +33,40 @@ def to_text(values: Mapping[str, str]) -> str:
 
 
 class ArgumentsPanel(QWidget):
-    """What the dialog shows: a line about the model, then its form; a line of text if it declares nothing readable."""
+    """What the dialog shows: a line about the model, its arguments as a form, and those that every model has.
+
+    A line of text takes the place of both forms as long as there is no model that can be read.
+    """
 
     def __init__(self, tool: str = "") -> None:
         super().__init__()
         self._tool = tool
-        self.table = ArgumentTable()
+        self._model = ""
+        self._others: Dict[str, str] = {}
+        self.table, self.host = ArgumentTable(), ArgumentTable()
         self.line = QLineEdit()
         self.line.setPlaceholderText(tr("name=value;name=value"))
         self.warning = QLabel()
         self.warning.setWordWrap(True)
         self.warning.setStyleSheet("font-weight: bold")
-        self.warning.setVisible(False)
         self.about = QLabel()
         self.about.setWordWrap(True)
-        self.about.setVisible(False)
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self.line)
-        self._pages.addWidget(self.table)
+        self._tiles = QgsCollapsibleGroupBox(tr("Tiles"))
+        self._tiles.setObjectName("DeepRasterTiles")
+        self._tiles.setToolTip(tr("How the raster is cut into tiles and how their answers are joined."))
+        inside = QVBoxLayout(self._tiles)
+        inside.addWidget(self.host)
+        self._tiles.setCollapsed(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.warning)
-        layout.addWidget(self.about)
-        layout.addWidget(self._pages)
-        self._model = ""
+        for one in (self.warning, self.about, self.line, self.table, self._tiles):
+            layout.addWidget(one)
+        for one in (self.warning, self.about, self.table, self._tiles):
+            one.setVisible(False)
+
+    @property
+    def _has_form(self) -> bool:
+        return bool(self.host.editors)
 
     def follow(self, model: str) -> None:
         """Show the arguments of a model; values of the same name are kept."""
@@ -63,12 +75,15 @@ class ArgumentsPanel(QWidget):
         kept = self.values()
         self._model = model
         definition = self._definition(model)
-        parameters = peek_parameters(model) if definition is not None else ()
-        self.table.show_parameters(parameters, kept)
-        self._pages.setCurrentWidget(self.table if parameters else self.line)
-        if not parameters:
-            self.line.setText(to_text(kept))
-        self._pages.setMaximumHeight(self._pages.currentWidget().sizeHint().height())
+        own = () if definition is None else peek_parameters(model)
+        names = {one.name for one in own}
+        host = () if definition is None else host_parameters(self._tool)
+        self.table.show_parameters(own, kept)
+        self.host.show_parameters([one for one in host if one.name not in names], kept)
+        self.line.setVisible(not self._has_form)
+        self.table.setVisible(bool(own))
+        self._tiles.setVisible(self._has_form)
+        self.set_text(to_text(kept))
 
     def _definition(self, model: str) -> Any:
         """Return the definition of the model and tell about it; None if it cannot be read."""
@@ -85,9 +100,9 @@ class ArgumentsPanel(QWidget):
         return definition
 
     def values(self) -> Dict[str, str]:
-        """Return the arguments that are not the model's defaults."""
-        if self._pages.currentWidget() is self.table:
-            return self.table.values()
+        """Return the arguments that are not the defaults."""
+        if self._has_form:
+            return {**self._others, **self.table.values(), **self.host.values()}
         try:
             return dict(parse_arguments(self.line.text()))
         except DeepRasterError:
@@ -95,15 +110,21 @@ class ArgumentsPanel(QWidget):
 
     def text(self) -> str:
         """Return the parameter's value."""
-        return to_text(self.table.values()) if self._pages.currentWidget() is self.table else self.line.text()
+        return to_text(self.values()) if self._has_form else self.line.text()
 
     def set_text(self, text: str) -> None:
-        """Show a parameter's value."""
+        """Show a parameter's value; what no form has an editor for is kept, and the engine judges it."""
         self.line.setText(text)
         try:
-            self.table.set_values(parse_arguments(text))
+            values = parse_arguments(text)
         except DeepRasterError:
-            self._pages.setCurrentWidget(self.line)
+            return
+        self.table.set_values(values)
+        self.host.set_values(values)
+        known = self.table.names() | self.host.names()
+        self._others = {name: value for name, value in values.items() if name not in known}
+        if self.host.values():
+            self._tiles.setCollapsed(False)
 
 
 def misplaced(definition: ModelDefinition, tool: str) -> str:
@@ -158,6 +179,7 @@ class ArgumentsWrapper(WidgetWrapper):
         algorithm = self.parameterDefinition().algorithm()
         panel = ArgumentsPanel(algorithm.name() if algorithm is not None else "")
         panel.table.changed.connect(self._tell)
+        panel.host.changed.connect(self._tell)
         panel.line.textChanged.connect(self._tell)
         return panel
 

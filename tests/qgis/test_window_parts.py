@@ -64,6 +64,29 @@ def test_a_value_is_shown_and_survives_another_model(panel, model, tmp_path):
     assert panel.text() == "padding=8;threshold=0.75"
 
 
+def test_the_hosts_arguments_have_editors_too(provider, model):
+    from deep_raster.plugin.widgets.arguments import ArgumentsPanel
+
+    panel = ArgumentsPanel("classifypixels")
+    panel.set_text("failed_tiles=nodata")
+    panel.follow(str(model))
+    shown = {one.parameter.name: one for one in panel.host.editors}
+    assert {"blend", "skip_constant", "failed_tiles", "simplify"} <= set(shown)
+    assert "regularize" not in shown, "it is for outlines of objects"
+    assert "test_time_augmentation" not in shown, "the model's own form has it"
+    assert shown["failed_tiles"].value() == "nodata"
+    shown["simplify"].set_value("1.5")
+    editors(panel)["threshold"].set_value("0.3")
+    assert panel.text() == "threshold=0.3;failed_tiles=nodata;simplify=1.5"
+    panel.deleteLater()
+
+
+def test_what_no_form_knows_is_kept_for_the_engine_to_judge(panel, model):
+    panel.follow(str(model))
+    panel.set_text("treshold=0.3;padding=8")
+    assert panel.values() == {"treshold": "0.3", "padding": "8"}
+
+
 def test_a_model_for_another_tool_is_told(provider, model):
     from deep_raster.plugin.widgets.arguments import ArgumentsWrapper
 
