@@ -5,7 +5,6 @@ Helpers are in ``nightly_support.py``, importable by that name. NIGHTLY_SCALE mu
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -15,23 +14,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-REPORT = ROOT / "build" / "nightly"
-_figures: list[dict] = []
-
-
-def _importable(name: str) -> None:
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-
-
-for _name in ("nightly_support", "nightly_models"):
-    _importable(_name)
-
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import nightly_models
 from nightly_support import SCALE, Host, digest
+
+REPORT = Path(__file__).resolve().parents[2] / "build" / "nightly"
+_figures: list[dict] = []
 
 
 @pytest.fixture
@@ -75,6 +63,29 @@ def undisturbed(workshop, scene, model):
     output = workshop / "undisturbed" / "classes.tif"
     output.parent.mkdir()
     host = Host(nightly_models.pixel_job(scene, model, output), workshop / "undisturbed" / "run")
+    assert host.wait() == "done", host.message
+    return output, digest(output), host.seconds
+
+
+@pytest.fixture(scope="session")
+def numbered(workshop):
+    """A scene of 100 numbered tiles for :mod:`nightly_function`, alone in its folder."""
+    return nightly_models.write_numbered_scene(workshop / "numbered" / "scene.tif", 10)
+
+
+@pytest.fixture(scope="session")
+def function(workshop):
+    """(path, hash) of the package of ``nightly_function.py``."""
+    return nightly_models.write_function_package(workshop / "function" / "faulty.dlpk")
+
+
+@pytest.fixture(scope="session")
+def calm(workshop, numbered, function):
+    """(path, digest, seconds) of the output of the packaged function that does not misbehave."""
+    output = workshop / "calm" / "classes.tif"
+    output.parent.mkdir()
+    nightly_models.set_fault(numbered)
+    host = Host(nightly_models.function_job(numbered, function, output), workshop / "calm" / "run")
     assert host.wait() == "done", host.message
     return output, digest(output), host.seconds
 

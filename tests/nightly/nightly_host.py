@@ -1,6 +1,6 @@
 """Stands for QGIS in the nightly tests: has one job done by the client and tells what happens, one JSON line each.
 
-``python nightly_host.py job.json``; a line ``cancel`` on standard input cancels. Standard library alone, as QGIS's side.
+``python nightly_host.py job.json``; a line ``cancel`` on standard input cancels. Standard library alone, as in QGIS.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
         tell(end="cancelled", message=str(error))
         return 2
     except DeepRasterError as error:
-        tell(end="failed", message=str(error), **error.to_dict() | {"sentence": error.message})
+        tell(end="failed", **{**error.to_dict(), "message": str(error)})
         return 1
 
 

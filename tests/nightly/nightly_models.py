@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import rasterio
 from deep_raster.engine import jobs
+from deep_raster.engine.package.dlpk import write_package
 from rasterio.transform import from_origin
 
 
@@ -60,3 +61,44 @@ def pixel_job(scene, model, output, **options) -> jobs.ClassifyPixels:
     """Return the job that classifies the scene on four workers."""
     chosen = jobs.RunOptions(**{"workers": 4, "arguments": {"padding": "0"}, **options})
     return jobs.ClassifyPixels((jobs.RasterInput(scene),), model, str(output), chosen)
+
+
+def write_numbered_scene(path: Path, tiles: int) -> str:
+    """Write a scene of ``tiles`` x ``tiles`` tiles of 256 pixels, each with its number in its first pixel."""
+    write_scene(path, tiles * 256)
+    with rasterio.open(path, "r+") as file:
+        pixels = file.read()
+        for number in range(tiles * tiles):
+            row, column = divmod(number, tiles)
+            pixels[0, row * 256, column * 256], pixels[1, row * 256, column * 256] = divmod(number, 256)
+            pixels[2, row * 256, column * 256] = 1
+        file.nodata = None
+        file.write(pixels)
+    return str(path)
+
+
+def write_function_package(path: Path):
+    """Package ``nightly_function.py``; return (path, hash that allows its code)."""
+    classes = [{"Value": i, "Name": f"k{i}", "Color": [i * 50, 9, 9]} for i in (1, 2)]
+    members = {"ModelType": "ImageClassification", "InferenceFunction": "nightly_function.py", "ImageHeight": 256}
+    members |= {"ImageWidth": 256, "ExtractBands": [0, 1, 2], "Classes": classes, "ModelFile": "weights.txt"}
+    members |= {"Framework": "", "ModelConfiguration": ""}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = path.parent / "weights.txt"
+    weights.write_text("90")
+    function = Path(__file__).with_name("nightly_function.py")
+    made = write_package(path, members, {"nightly_function.py": function, "weights.txt": weights})
+    return str(path), made.digest
+
+
+def function_job(scene, package, output, **arguments) -> jobs.ClassifyPixels:
+    """Return the job that runs the packaged function on four workers; its faults are in the scene's fault.json."""
+    path, trust = package
+    fault = str(Path(scene).with_name("fault.json"))
+    chosen = jobs.RunOptions(workers=4, trust=(trust,), arguments={"fault": fault, **arguments})
+    return jobs.ClassifyPixels((jobs.RasterInput(scene),), path, str(output), chosen)
+
+
+def set_fault(scene, **fault) -> None:
+    """Say how the function misbehaves in the next jobs on this scene."""
+    Path(scene).with_name("fault.json").write_text(json.dumps(fault))

@@ -135,6 +135,7 @@ class Host:
         folder: of this run, for scratch and logs (made).
         scratch: where the job's scratch folder is made; empty for ``folder / "scratch"``.
         python: interpreter of the engine; empty for this one.
+        engine: settings for ``nightly_engine.py``, which then runs instead of the product's entry point.
         wrap: command put before the host's, such as ``prlimit``.
         variables: further environment variables.
     """
@@ -144,6 +145,7 @@ class Host:
     scratch: str = ""
     python: str = ""
     wrap: tuple = ()
+    engine: dict = field(default_factory=dict)
     variables: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
     end: dict = field(default_factory=dict)
@@ -154,6 +156,12 @@ class Host:
         self.scratch = self.scratch or str(self.folder / "scratch")
         Path(self.scratch).mkdir(parents=True, exist_ok=True)
         self.mark = f"NIGHTLY_RUN={self.folder}"
+        if self.engine:
+            self.python = str(self.folder / "python")
+            start = HOST.with_name("nightly_engine.py")
+            Path(self.python).write_text(f'#!/bin/sh\nexec "{sys.executable}" -B -u "{start}" "$@"\n')
+            os.chmod(self.python, 0o700)
+            self.variables = {**self.variables, "NIGHTLY_ENGINE": json.dumps(self.engine)}
         asked = self.folder / "job.json"
         asked.write_text(json.dumps({"job": jobs.to_dict(self.job), "python": self.python}), encoding="utf-8")
         environment = {**os.environ, "NIGHTLY_RUN": str(self.folder), "DEEP_RASTER_SCRATCH": self.scratch}
@@ -182,7 +190,7 @@ class Host:
 
     def engines(self) -> list[int]:
         """Return the engine processes of the job."""
-        return [pid for pid, command in processes_with(self.mark).items() if "launch.py engine" in command]
+        return [pid for pid, command in processes_with(self.mark).items() if " engine --idle" in command]
 
     def workers(self) -> list[int]:
         """Return the worker processes of the job."""
