@@ -30,6 +30,7 @@ ADAPTERS: dict[tuple[str, str], str] = {
     (ARCGIS_LEARN, "*"): "arcgis_learn:load",
     ("onnx", "*"): "onnx_network:load",
     ("torchscript", "*"): "torchscript:load",
+    ("torchexport", "*"): "torch_export:load",
     ("tensorflow", "objectdetectionapi"): "tensorflow_models:load_detector",
     ("tensorflow", "deeplab"): "tensorflow_models:load_deeplab",
     ("keras", "kerasclassifier"): "keras_classifier:load",

@@ -16,7 +16,8 @@ import onnx
 from ..errors import ModelError
 from .network import TensorInfo
 from .onnx_file import check_onnx, read_onnx
-from .onnx_guess import Hints, Members, guess_input, guess_output, inputs_of, outputs_of
+from .onnx_tensors import inputs_of, last_activation, outputs_of
+from .role_guess import Hints, Members, guess_input, guess_output
 
 _MODEL_TYPES = {
     "PixelScores": "ImageClassification",
@@ -71,7 +72,8 @@ def propose(model: onnx.ModelProto) -> Members:
     image, source = guess_input(inputs)
     layout = source.get("Layout", "NCHW")
     outputs = outputs_of(model)
-    answer = _with_embedded(guess_output(model, outputs, image, layout, hints), texts)
+    guessed = guess_output(lambda name: last_activation(model, name), outputs, image, layout, hints)
+    answer = _with_embedded(guessed, texts)
     known = {info.name: info for info in outputs}
     kind = answer.get("Kind", "")
     if kind == "PixelScores" and texts.get("model_type") and not _is_raw(texts):

@@ -1,7 +1,7 @@
 """Adapter for TorchScript files: networks with the same roles as ONNX files, loaded only with consent.
 
-TorchScript is a program: it can write files while it loads. Files of ``torch.export`` (``.pt2``) are refused, because
-reading them unpickles and evaluates parts of the file.
+TorchScript is a program: it can write files while it loads. What the definition leaves out of ``Input`` and
+``Output`` is told by a trial run and by the last operators.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from ..errors import DefinitionError, ModelError
 from ..package import trust
 from .consent import require_consent
 from .network import Array, OutOfDeviceMemory, TensorInfo, integer_argument
+from .role_guess import Hints, Members, guess_output
 from .role_models import RoleModel, build
-from .roles import InputRole, NetworkRoles
+from .roles import BANDS, InputRole, NetworkRoles
 from .torch_runtime import is_out_of_memory
+from .torchscript_graph import output_activations
 
 if TYPE_CHECKING:
     from ..package.dlpk import ModelPackage
+    from ..package.emd import ModelDefinition
 
 _TRIAL_SIDE = 256
 _MOST_CODE = 50_000_000
@@ -33,7 +36,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     """Load the TorchScript file of a package.
 
     Args:
-        package: an opened package; its definition states ``Input`` and ``Output`` (see ``docs/onnx.md``). Outputs
+        package: an opened package; its definition may state ``Input`` and ``Output`` (see ``docs/onnx.md``). Outputs
             are called by their keys, or "0", "1" and so on by their places.
         device: "cpu", "cuda:0" or "mps".
         threads: native threads to use.
@@ -46,7 +49,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     definition = package.definition
     path = package.file(definition.model_file)
     _check_kind(path)
-    roles = NetworkRoles.from_definition(definition)
+    stated = NetworkRoles.from_definition(definition, {"Output": {"Kind": BANDS}})
     require_consent(package, trust.TORCHSCRIPT)
     if _uses_torchvision(path):
         importlib.import_module("torchvision")  # brings operators such as suppression, which the file calls by name
@@ -60,7 +63,8 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
         )
     side = integer_argument(arguments, "tile_size") or _TRIAL_SIDE
     size = (definition.image_height or side, definition.image_width or side)
-    network = TorchScriptNetwork(path, device, roles.input, bands, size)
+    network = TorchScriptNetwork(path, device, stated.input, bands, size)
+    roles = NetworkRoles.from_definition(definition, network.propose(definition))
     return build(network, roles, definition, arguments, device)
 
 
@@ -74,10 +78,10 @@ def _check_kind(path: Path) -> None:
         name.endswith(("/archive_format", "/models/model.json", "serialized_exported_program.json")) for name in names
     ):
         raise ModelError(
-            "The file was written by torch.export; reading such files can run code, so they are refused.",
+            "The file was written by torch.export and holds no TorchScript.",
             stage="loading the model",
             file=str(path),
-            hint="Export the network to ONNX (torch.onnx.export) and package that file.",
+            hint="Set Framework to TorchExport in the model definition; such files need no consent.",
         )
     if not any("/code/" in name for name in names):
         raise ModelError(
@@ -113,15 +117,34 @@ class TorchScriptNetwork:
         names = [entry.name for entry in arguments if not entry.has_default_value() or entry.name in role.extra]
         shape = (bands, *size) if role.layout == "NCHW" else (*size, bands)
         open_shape = (bands, None, None) if role.layout == "NCHW" else (None, None, bands)
-        image_shape = (None, *open_shape) if role.batched else open_shape
+        batched = role.batched and not self._takes_list
+        image_shape = (None, *open_shape) if batched else open_shape
         self.inputs: Sequence[TensorInfo] = tuple(
             TensorInfo(name, role.type if index == 0 else "int64", image_shape if index == 0 else (None, 2))
             for index, name in enumerate(names)
         )
         trial = {info.name: np.zeros((1, len(role.extra.get(info.name, ()))), np.int64) for info in self.inputs[1:]}
-        image = np.zeros((1, *shape) if role.batched else shape, role.type)
+        image = np.zeros((1, *shape) if batched else shape, role.type)
+        self._trial = TensorInfo(self.inputs[0].name, role.type, image.shape if batched else (None, *image.shape))
+        self._layout = role.layout
         found = dict(self._named(self._call({self.inputs[0].name: image, **trial})))
         self.outputs: Sequence[TensorInfo] = tuple(_info(name, tensor, size) for name, tensor in found.items())
+        self._answers = tuple(
+            TensorInfo(name, str(tensor.dtype).rpartition(".")[2], tuple(tensor.shape))
+            for name, tensor in found.items()
+        )
+
+    def propose(self, definition: ModelDefinition) -> Members:
+        """Return the proposed ``ModelConfiguration``, from the trial run and the last operators."""
+        try:
+            activations = output_activations(self._module)
+        except (RuntimeError, ValueError, AttributeError):  # a module without a graph of its own
+            activations = {}
+        image: Members = {"Batched": False} if self._takes_list else {}
+        answer = guess_output(
+            lambda name: activations.get(name, ""), self._answers, self._trial, self._layout, Hints.of(definition)
+        )
+        return {"Input": image, "Output": answer}
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.

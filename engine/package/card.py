@@ -22,6 +22,7 @@ _FRAMEWORKS: Dict[str, Tuple[str, str, str]] = {
     "PyTorch": ("PyTorch", "torch", "pytorch"),
     vocabulary.ARCGIS_LEARN: ("PyTorch", "torch", "pytorch"),
     "TorchScript": ("PyTorch", "torch", "pytorch"),
+    "TorchExport": ("PyTorch", "torch", "pytorch"),
     "TensorFlow": ("TensorFlow", "tensorflow", "tensorflow"),
     "Keras": ("TensorFlow with Keras", "tensorflow", "tensorflow"),
     "ONNX": ("ONNX Runtime", "onnxruntime", "onnx"),

@@ -103,6 +103,8 @@ def test_scripted_torchvision_detector(tmp_path):
     with torch.no_grad():
         wanted = net(list(files.scaled(batch)))
     threshold = float(wanted[0]["scores"].median()) - 1e-3
+    told = {**members, "ModelConfiguration": {"Name": "Network"}}
+    assert load(tmp_path, **told)._feeder.roles == load(tmp_path, **members)._feeder.roles
     model = load(tmp_path, {"threshold": str(threshold)}, **members)
     total = 0
     for found, expected in zip(model.detect(batch, files.everywhere(batch)), wanted):
@@ -121,17 +123,60 @@ def test_consent_is_needed_before_the_file_is_loaded(tmp_path, monkeypatch):
         load(tmp_path, allowed=False)
 
 
-def test_files_of_torch_export_are_refused(tmp_path):
+def test_files_of_torch_export_are_sent_to_their_own_framework(tmp_path):
     program = torch.export.export(segmentation(), (torch.rand(1, 3, 32, 48),))
     torch.export.save(program, tmp_path / "net.pt2")
-    with pytest.raises(ModelError, match=r"torch\.export.*refused"):
+    with pytest.raises(ModelError, match=r"torch\.export") as caught:
         load(tmp_path, ModelFile="net.pt2")
+    assert "TorchExport" in caught.value.hint
+
+
+class Last(nn.Module):
+    """Class scores, and what networks put at their end."""
+
+    def __init__(self, last: str):
+        super().__init__()
+        self.net, self.last = segmentation(), last
+
+    def forward(self, x):
+        out = self.net(x)
+        if self.last == "softmax":
+            out = nn.functional.softmax(out, dim=1)
+        elif self.last == "sigmoid":
+            out = out[:, :1].sigmoid()
+        elif self.last == "argmax":
+            out = out.argmax(1)
+        return out
+
+
+@pytest.mark.parametrize("last", ["raw", "softmax", "sigmoid", "argmax", "scripted softmax"])
+def test_what_the_definition_leaves_out_is_told_by_the_network(tmp_path, last):
+    net = Last(last).eval()
+    if last == "scripted softmax":
+        net = nn.Sequential(net, nn.Softmax(1))
+        torch.jit.script(net).save(tmp_path / "net.pt")
+    else:
+        torch.jit.trace(net, torch.rand(1, 3, 32, 48)).save(tmp_path / "net.pt")
+    classes = files.classes(1, 5) if last == "sigmoid" else files.classes(4, 0)
+    model = load(tmp_path, ModelConfiguration={"Name": "Network"}, Classes=classes)
+    batch = files.pixels((2, 3, 32, 48))
+    with torch.no_grad():
+        answer = net(files.scaled(batch))
+    found = model.scores(batch, files.everywhere(batch))
+    if last == "argmax":
+        assert (found.argmax(1) == answer.numpy()).all()
+        return
+    if last == "sigmoid":
+        answer = torch.cat([1 - answer, answer], 1)
+    wanted = answer.softmax(1) if last == "raw" else answer
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)
 
 
 def test_broken_files_and_missing_roles(tmp_path):
-    torch.jit.script(segmentation()).save(tmp_path / "net.pt")
+    torch.jit.script(nn.Sequential(segmentation(), nn.Flatten(0))).save(tmp_path / "net.pt")
     with pytest.raises(DefinitionError, match=r"Output\.Kind is missing"):
         load(tmp_path, ModelConfiguration={"Name": "Network"})
+    torch.jit.script(segmentation()).save(tmp_path / "net.pt")
     data = (tmp_path / "net.pt").read_bytes()
     (tmp_path / "net.pt").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError, match="damaged, truncated"):

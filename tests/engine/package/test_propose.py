@@ -118,7 +118,6 @@ def test_keras_files(tf, tmp_path):
 @pytest.mark.torch
 def test_torchscript_is_not_loaded_but_its_shapes_are_seen(tmp_path, monkeypatch):
     import torch
-    from deep_raster.engine.models.roles import NetworkRoles
 
     nn = torch.nn
     pixels = nn.Sequential(nn.Conv2d(5, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
@@ -129,12 +128,28 @@ def test_torchscript_is_not_loaded_but_its_shapes_are_seen(tmp_path, monkeypatch
     found = build_definition(propose(tmp_path / "pixels.pt", {"ImageWidth": "256", "Classes": "0=a,5=b,7=c"}))
     assert (found.framework, found.model_type, len(found.extract_bands)) == ("TorchScript", "ImageClassification", 5)
     assert [one.value for one in found.classes] == [0, 5, 7]
-    assert NetworkRoles.from_definition(found).output.kind == "PixelScores"
     found = build_definition(propose(tmp_path / "images.pt", {"ImageWidth": "64"}))
     assert (found.model_type, len(found.extract_bands), len(found.classes)) == ("ObjectClassification", 4, 6)
-    assert NetworkRoles.from_definition(found).output.kind == "ImageScores"
-    found = build_definition(propose(tmp_path / "pixels.pt", {"ModelType": "ObjectDetection", "ImageWidth": "64"}))
-    assert NetworkRoles.from_definition(found).output.tensors["Boxes"] == "boxes"
+
+
+@pytest.mark.torch
+def test_exported_programs_tell_their_sizes(tmp_path, monkeypatch):
+    import torch
+
+    nn = torch.nn
+    pixels = nn.Sequential(nn.Conv2d(5, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval()
+    torch.export.save(torch.export.export(pixels, (torch.zeros(1, 5, 48, 64),)), tmp_path / "pixels.pt2")
+    monkeypatch.setattr(torch.export, "load", None)
+    found = build_definition(propose(tmp_path / "pixels.pt2", {}))
+    assert (found.framework, found.model_type, found.extract_bands) == (
+        "TorchExport",
+        "ImageClassification",
+        (0, 1, 2, 3, 4),
+    )
+    assert (found.image_width, found.image_height, len(found.classes)) == (64, 48, 3)
+    (tmp_path / "cut.pt2").write_bytes((tmp_path / "pixels.pt2").read_bytes()[:3000])
+    with pytest.raises(JobError, match="No package can be made of"):
+        propose(tmp_path / "cut.pt2", {})
 
 
 @pytest.mark.torch

@@ -1,4 +1,4 @@
-"""What the tensors of an ONNX file most likely mean, from their names, shapes and the operators that make them.
+"""What the tensors of a network file most likely mean, from their names, shapes and the operators that make them.
 
 A guess is a proposal that people see and may correct in the model definition, not a verdict.
 """
@@ -6,22 +6,33 @@ A guess is a proposal that people see and may correct in the model definition, n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence
-
-import onnx
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from .network import TensorInfo
-from .onnx_file import element_type
+
+if TYPE_CHECKING:
+    from ..package.emd import ModelDefinition
 
 Members = dict[str, Any]
-_PASSED_THROUGH = ("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Resize", "Slice", "Flatten")
+# Name of an output to the activation it has gone through ("is sigmoid", "is softmax", "is argmax", "is clip", or "").
+MadeBy = Callable[[str], str]
 _SIZE_INPUTS = {
     "orig_target_sizes": ("Width", "Height"),
     "image_shape": ("Height", "Width"),
     "im_shape": ("Height", "Width"),
     "scale_factor": ("Scale", "Scale"),
 }
-_MOST_BYTES = 500_000_000  # larger graphs are not copied for the sake of a guess
+# Model type -> the name that exporters give such a task.
+_TASKS = {
+    "ObjectDetection": "detect",
+    "InstanceDetection": "segment",
+    "ImageClassification": "segmentation",
+    "ObjectClassification": "classify",
+    "SuperResolution": "superresolution",
+    "Pix2Pix": "regress",
+    "Pix2PixHD": "regress",
+    "CycleGAN": "regress",
+}
 _MANY_BOXES = 1000  # heads without suppression have more, end-to-end outputs have fewer
 
 
@@ -33,40 +44,10 @@ class Hints:
     task: str = ""
     family: str = ""
 
-
-def inputs_of(model: onnx.ModelProto) -> list[TensorInfo]:
-    """Return the inputs that are not weights."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [_info(value) for value in model.graph.input if value.name not in weights]
-
-
-def outputs_of(model: onnx.ModelProto) -> list[TensorInfo]:
-    """Return the outputs; sizes that the exporter left open are worked out from the graph where that is possible."""
-    infos = [_info(value) for value in model.graph.output]
-    if all(None not in info.shape[1:] for info in infos) or model.ByteSize() > _MOST_BYTES:
-        return infos
-    try:
-        inferred = onnx.shape_inference.infer_shapes(_without_output_shapes(model), data_prop=True)
-    except (RuntimeError, ValueError):  # a graph that ONNX's own inference does not understand may still run
-        return infos
-    known = {value.name: _info(value) for value in inferred.graph.output}
-    return [known[info.name] if _tells_more(known.get(info.name), info) else info for info in infos]
-
-
-def _without_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in which names for open sizes of outputs do not stand in the way of inference."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del copy.graph.value_info[:]
-    return copy
-
-
-def _tells_more(found: Optional[TensorInfo], info: TensorInfo) -> bool:
-    return (
-        found is not None and len(found.shape) == len(info.shape) and found.shape.count(None) < info.shape.count(None)
-    )
+    @classmethod
+    def of(cls, definition: ModelDefinition) -> Hints:
+        """Return what a definition tells beside the roles: its classes and its model type."""
+        return cls(len(definition.classes), _TASKS.get(definition.model_type, ""))
 
 
 def guess_input(inputs: Sequence[TensorInfo]) -> tuple[TensorInfo, Members]:
@@ -89,7 +70,7 @@ def guess_input(inputs: Sequence[TensorInfo]) -> tuple[TensorInfo, Members]:
 
 
 def guess_output(
-    model: onnx.ModelProto, outputs: Sequence[TensorInfo], image: TensorInfo, layout: str, hints: Hints
+    made_by: MadeBy, outputs: Sequence[TensorInfo], image: TensorInfo, layout: str, hints: Hints
 ) -> Members:
     """Return the proposed ``Output`` object; empty if nothing fits."""
     named = _named_tables(outputs, hints)
@@ -97,35 +78,20 @@ def guess_output(
         return named
     large = [info for info in outputs if len(info.shape) == 4]
     tables = [info for info in outputs if len(info.shape) == 3]
-    main = outputs[0]
+    main = next((info for info in outputs if info.name == "out"), outputs[0])  # torchvision's name beside "aux"
     if len(outputs) >= 2 and tables and large and not _image_like(tables[0], image, layout):
         return {**_rows(tables[0], hints), "Tensors": {"Main": tables[0].name, "Prototypes": large[0].name}}
     if len(main.shape) == 4 or (len(main.shape) == 3 and _image_like(main, image, layout)):
-        return _pixels(model, main, image, layout, hints)
+        return _pixels(made_by, main, image, layout, hints)
     if len(main.shape) == 3:
         return {**_rows(main, hints), "Tensors": {"Main": main.name}}
     if len(main.shape) == 2 and main.shape[1] == 7 and hints.task != "classify":
         columns = ["image", "xmin", "ymin", "xmax", "ymax", "label", "score"]
         return {"Kind": "EndToEnd", "Columns": columns, "Tensors": {"Main": main.name}}
     if len(main.shape) == 2:
-        activation = last_activation(model, main.name) or ("sigmoid" if main.shape[1] == 1 else "softmax")
+        activation = made_by(main.name) or ("sigmoid" if main.shape[1] == 1 else "softmax")
         return {"Kind": "ImageScores", "Activation": _still(activation), "Tensors": {"Main": main.name}}
     return {}
-
-
-def last_activation(model: onnx.ModelProto, output: str) -> str:
-    """Return "is sigmoid" or the like if the output has gone through an activation or ArgMax; empty if it is raw."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    found = {"Sigmoid": "is sigmoid", "Softmax": "is softmax", "ArgMax": "is argmax", "Clip": "is clip"}
-    name = output
-    while name in makers:
-        node = makers[name]
-        if node.op_type in found:
-            return found[node.op_type]
-        if node.op_type not in _PASSED_THROUGH:
-            return ""
-        name = node.input[0]
-    return ""
 
 
 def _still(activation: str) -> str:
@@ -133,7 +99,7 @@ def _still(activation: str) -> str:
     return "none" if activation.startswith("is ") else activation
 
 
-def _pixels(model: onnx.ModelProto, main: TensorInfo, image: TensorInfo, layout: str, hints: Hints) -> Members:
+def _pixels(made_by: MadeBy, main: TensorInfo, image: TensorInfo, layout: str, hints: Hints) -> Members:
     members: Members = {"Tensors": {"Main": main.name}}
     out_layout = "NCHW"
     if len(main.shape) == 4 and layout == "NHWC" and main.shape[1] != 1:
@@ -146,11 +112,11 @@ def _pixels(model: onnx.ModelProto, main: TensorInfo, image: TensorInfo, layout:
         return {"Kind": "Bands", **members}
     if hints.task == "regress":
         return {"Kind": "Bands", **members}
-    made_by = last_activation(model, main.name)
+    activated = made_by(main.name)
     whole = main.dtype.startswith(("int", "uint"))
-    if whole or made_by == "is argmax":
+    if whole or activated == "is argmax":
         return {"Kind": "PixelClasses", **members}
-    activation = made_by or ("sigmoid" if channels == 1 else "softmax")
+    activation = activated or ("sigmoid" if channels == 1 else "softmax")
     return {"Kind": "PixelScores", "Activation": _still(activation), **members}
 
 
@@ -244,9 +210,3 @@ def _first_side(info: TensorInfo, layout: str) -> Optional[int]:
     if len(info.shape) == 3:
         return info.shape[1]
     return info.shape[1 if layout == "NHWC" else 2]
-
-
-def _info(value: onnx.ValueInfoProto) -> TensorInfo:
-    kind = value.type.tensor_type
-    shape = tuple(dimension.dim_value or None for dimension in kind.shape.dim)
-    return TensorInfo(value.name, element_type(kind.elem_type), shape)
