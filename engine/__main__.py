@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, TextIO
 
 from . import PROTOCOL, __version__, events, jobs
-from .errors import DeepRasterError, JobCancelled
+from .errors import JobCancelled
 from .job_session import JobSession, failure_of, run_job
 from .scratch import sweep
 from .workers.pool import WorkerPool, worker_command
@@ -34,6 +34,7 @@ class Engine:
         self._lock = threading.Lock()
         self._requests: queue.Queue[Dict[str, Any]] = queue.Queue()
         self._cancelled: set[Any] = set()
+        self._session: Optional[JobSession] = None
         self.pool = WorkerPool(worker_command())
 
     def tell(self, event: events.Event, number: Any = None) -> None:
@@ -77,35 +78,42 @@ class Engine:
 
     def run(self, members: Any, number: Any) -> bool:
         """Run one job and tell how it ended; True if it gave a result."""
-        session = JobSession(
-            emit=lambda event: self.tell(event, number),
-            is_cancelled=lambda: number in self._cancelled,
-            pool=self.pool,
-        )
+        ending = self._outcome(members, number)
+        self.tell(ending, number)
+        return isinstance(ending, events.Result)
+
+    def _outcome(self, members: Any, number: Any) -> events.Event:
+        """Run one job and return how it ended; by then its scratch folder is gone, for whoever hears may end us."""
         try:
-            values = run_job(jobs.from_dict(members if isinstance(members, dict) else {}), session)
-            self.tell(events.Result(values), number)
-            return True
+            self._session = JobSession(
+                emit=lambda event: self.tell(event, number),
+                is_cancelled=lambda: number in self._cancelled,
+                pool=self.pool,
+            )
+            return events.Result(run_job(jobs.from_dict(members if isinstance(members, dict) else {}), self._session))
         except JobCancelled as error:
-            self.tell(events.Cancelled(resumable=bool(error.hint)), number)
-        except DeepRasterError as error:
-            self.tell(failure_of(error), number)
+            return events.Cancelled(resumable=bool(error.hint))
         except Exception as error:
-            # A fault of ours: the engine must live on and say so, with the traceback in the log.
-            self.tell(failure_of(error), number)
+            # Also a fault of ours: the engine must live on and say so, with the traceback in the log.
+            return failure_of(error)
         finally:
+            self._close_session()
+
+    def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
             session.close()
-        return False
 
     def end(self, code: int) -> None:
         """End the workers and this process at once, whatever the main thread is doing."""
         self.pool.close()
+        self._close_session()
         os._exit(code)
 
 
 def _take_over_output() -> TextIO:
     """Keep standard output for events and send every other print to standard error."""
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     os.dup2(2, 1)
     return output
 

@@ -17,6 +17,9 @@ from .session import RUNNERS, Placement, Quarantined
 from .workers.devices import Confinement, Slot, slots
 from .workers.pool import LONE_LEASE, OnReceipt, WorkerPool
 
+# What the log of a job may hold, in characters; a library that prints without end must not fill memory or disk.
+MAX_LOG = 10_000_000
+
 
 class JobSession:
     """Implements :class:`.session.Session` on the local pool or a cluster."""
@@ -28,14 +31,21 @@ class JobSession:
         self._is_cancelled = is_cancelled
         self._pool = pool
         self._told = 0.0
+        self._logged = 0
         self._paths: Tuple[str, ...] = ()
         self.scratch = new_scratch()
 
     def emit(self, event: events.Event) -> None:
-        """Pass an event on; progress never falls."""
+        """Pass an event on; progress never falls, and a log that is full takes no more."""
         if isinstance(event, events.Progress):
             self._told = max(self._told, min(1.0, event.fraction))
             event = events.Progress(self._told, event.text)
+        elif isinstance(event, events.Log):
+            before, self._logged = self._logged, self._logged + len(event.text)
+            if before > MAX_LOG:
+                return
+            if self._logged > MAX_LOG:
+                event = events.Log(events.WARNING, "The log is full; further lines are left out.")
         self._emit(event)
 
     def progress(self, fraction: float, text: str = "") -> None:

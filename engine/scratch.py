@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .errors import OutputError
+
 _PREFIX = "deep_raster_job_"
 
 
@@ -16,8 +18,19 @@ def new_scratch() -> Path:
 
     ``DEEP_RASTER_SCRATCH`` names the folder to make it in (a large or fast disk, or one a cluster's nodes share);
     without it the system's temporary folder is used.
+
+    Raises:
+        OutputError: it cannot be made there.
     """
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=_base()))
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=_base()))
+    except OSError as error:
+        raise OutputError(
+            f"The scratch folder cannot be made: {error.strerror or error}.",
+            stage="preparing the job",
+            file=_base() or tempfile.gettempdir(),
+            hint="Make space there, or name another folder in the environment variable DEEP_RASTER_SCRATCH.",
+        ) from error
 
 
 def remove_scratch(folder: Path) -> None:

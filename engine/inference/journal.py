@@ -58,15 +58,8 @@ class WorkFolder:
         Raises:
             OutputError: it cannot be made.
         """
-        try:
+        with _refusals(self.path):
             self.parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The folder “{self.path.parent}” cannot be written to: {error.strerror or error}.",
-                stage="preparing the output",
-                file=str(self.path.parent),
-                hint="Choose another place for the output.",
-            ) from error
 
     def clear(self) -> None:
         """Forget all finished parts; the lock stays."""
@@ -88,7 +81,9 @@ class WorkFolder:
             OutputError: another job is writing the same output.
         """
         self.create()
-        with (self.path / LOCK).open("a+b") as file:
+        with contextlib.ExitStack() as stack:
+            with _refusals(self.path):
+                file = stack.enter_context((self.path / LOCK).open("a+b"))
             if not _lock(file):
                 raise OutputError(
                     "Another job is writing the same output.",
@@ -136,25 +131,35 @@ class WorkFolder:
 
 
 class Journal:
-    """Appends receipts, each a line that is on disk when :meth:`add` returns."""
+    """Appends receipts, each a line that the system has when :meth:`add` returns.
+
+    Nothing is buffered here: bytes that a full disk refuses must not be tried again when the file is closed.
+
+    Raises:
+        OutputError: from any method, when the journal cannot be written.
+    """
 
     def __init__(self, folder: WorkFolder) -> None:
-        path = folder.path / JOURNAL
-        self._file = path.open("ab")
-        # What a crash left without its end of line must not swallow the next receipt.
-        if path.stat().st_size:
-            self._file.write(b"\n")
+        self._path = folder.path / JOURNAL
+        with _write_errors(self._path):
+            self._file = self._path.open("ab", buffering=0)
+            # What a crash left without its end of line must not swallow the next receipt.
+            if self._path.stat().st_size:
+                self._write(b"\n")
 
     def add(self, receipt: Dict[str, Any]) -> None:
         """Append one receipt."""
-        self._file.write(json.dumps(receipt, ensure_ascii=False).encode("utf-8") + b"\n")
-        self._file.flush()
+        with _write_errors(self._path):
+            self._write(json.dumps(receipt).encode("ascii") + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._file.write(data) :]
 
     def close(self) -> None:
-        """Flush to the disk and close."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Bring it to the disk and close."""
+        with self._file, _write_errors(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> Journal:
         return self
@@ -171,20 +176,50 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
+        with _write_errors(path):
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+    except OutputError:
         with contextlib.suppress(OSError):
             part.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write a file into an :class:`OutputError` that names place and free space."""
+    try:
+        yield
+    except OSError as error:
         raise OutputError(
-            f"“{path}” cannot be written: {error.strerror or error}.",
+            f"“{path}” cannot be written: {error.strerror or error}.{_free(path)}",
             stage="writing",
             file=str(path),
             hint="Make space or choose another place; what is finished is kept, and the same job goes on from there.",
         ) from error
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to make a work folder into an :class:`OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"The folder “{path.parent}” cannot be written to: {error.strerror or error}.",
+            stage="preparing the output",
+            file=str(path.parent),
+            hint="Choose another place for the output.",
+        ) from error
+
+
+def _free(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return f" {shutil.disk_usage(path.parent).free / 1e6:.3g} MB are free there."
+    return ""
 
 
 def _lock(file: IO[bytes]) -> bool:

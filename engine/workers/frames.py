@@ -56,7 +56,7 @@ def read(stream: BinaryIO) -> Optional[Dict[str, Any]]:
         raise FrameError("The stream ended inside a frame.")
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError("A frame does not hold JSON.") from error
     if not isinstance(message, dict):
         raise FrameError("A frame does not hold a JSON object.")

@@ -20,6 +20,8 @@ from .. import PROTOCOL, __version__, events
 from ..errors import WorkerError, from_dict
 from ..session import Quarantined
 from .devices import Slot
+from .frames import FrameError
+from .memory import RECYCLE_AT, resident_memory, total_memory
 from .process import Arrival, WorkerProcess
 
 OnReceipt = Callable[[int, Dict[str, Any], Dict[str, Any]], None]
@@ -32,17 +34,46 @@ SHORTEST_LEASE = 60.0
 # A task that runs alone (training, assembling) may stay silent for this long; each event starts it anew.
 LONE_LEASE = 3600.0
 MAX_DEATHS = 3
+# Somebody else's kills are no proof against a task; those that it meets while nothing else runs are.
+MAX_KILLS_ALONE = 2
+# Kills of workers that had not even greeted weigh as much as one of them that ended by itself.
+_BAD_LUCK = 5
 _POLL = 0.1
+# The loop comes round ten times a second; after a longer pause it was not running (a suspended machine).
+_PAUSE = 5.0
+# Messages that wait for the engine; then workers wait, so that a flood of them cannot fill its memory.
+_WAITING = 256
 
 
 @dataclass
 class _Pending:
-    """A task on its way: how often it has taken a worker with it, and why."""
+    """A task on its way: how often it has taken a worker with it, how often one was taken from it, and why."""
 
     index: int
     payload: Dict[str, Any]
     deaths: int = 0
+    kills: int = 0
+    kills_alone: int = 0
     reason: str = ""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it has lost two workers, and is to run by itself: with all the memory, and to clear its name."""
+        return self.deaths + self.kills >= MAX_DEATHS - 1
+
+    @property
+    def condemned(self) -> bool:
+        """Whether it is given up."""
+        return self.deaths >= MAX_DEATHS or self.kills_alone >= MAX_KILLS_ALONE
+
+    def lose(self, reason: str, killed: bool) -> None:
+        """Note the loss of a worker; ``killed`` by somebody else."""
+        self.reason = reason
+        if killed:
+            self.kills_alone += self.suspect
+            self.kills += 1
+        else:
+            self.deaths += 1
 
 
 @dataclass
@@ -68,14 +99,20 @@ class _Run:
         """Return the next task to hand out.
 
         Lost ones come last: whatever took their worker away (memory running out, somebody's kill) may still be going
-        on, and three deaths in a row would condemn a task that is innocent.
+        on, and three deaths in a row would condemn a task that is innocent. Those that lost two workers run alone.
         """
+        if any(one.suspect for one in self.running.values()):
+            return None
         if not self.exhausted:
             for payload in self.source:
                 self.counter += 1
                 return _Pending(self.counter - 1, payload)
             self.exhausted = True
-        return self.again.popleft() if self.again else None
+        for pending in self.again:
+            if not pending.suspect or not self.running:
+                self.again.remove(pending)
+                return pending
+        return None
 
     def lease_seconds(self) -> float:
         """Return how long the next task may take."""
@@ -91,10 +128,11 @@ class WorkerPool:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
-        self._arrivals: queue.Queue[Arrival] = queue.Queue()
+        self._arrivals: queue.Queue[Arrival] = queue.Queue(_WAITING)
         self._workers: List[WorkerProcess] = []
         self._stillborn = 0
         self._number = 0
+        self.memory_limit = total_memory()
 
     def place(self, slots: Sequence[Slot]) -> None:
         """Make the pool have exactly one worker per slot; workers already in such a slot are kept."""
@@ -141,9 +179,11 @@ class WorkerPool:
             WorkerError: workers cannot be started.
         """
         run = _Run(task, scratch, iter(payloads), on_receipt, on_event, lease, only)
+        before = time.monotonic()
         try:
             while True:
                 check()
+                before = self._forgive_pause(before)
                 self._hand_out(run)
                 if not run.running and run.exhausted and not run.again:
                     return run.quarantined
@@ -227,26 +267,43 @@ class WorkerPool:
         run.durations.append(time.monotonic() - run.started.pop(number))
         worker.task, worker.deadline = None, float("inf")
         if "receipt" in message:
-            run.on_receipt(pending.index, pending.payload, message["receipt"])
+            try:
+                run.on_receipt(pending.index, pending.payload, message["receipt"])
+            except FrameError as error:
+                self._replace(worker)
+                self._lose(run, pending, f"the worker sent what is no answer to its task ({error})")
+                return
+            worker.finished += 1
+            self._recycle(worker, run)
         elif "error" in message:
             run.on_event(events.Log(events.DEBUG, str(message.get("traceback", ""))))
             raise from_dict(message["error"])
         else:
             # What a library raised may have left the worker's state (a CUDA context, say) unusable: take a fresh one.
             run.on_event(events.Log(events.DEBUG, str(message.get("traceback", ""))))
-            self._workers.remove(worker)
-            worker.kill()
-            self._start(worker.slot)
-            self._lose(run, pending, str(message.get("crash", "the worker sent no receipt")))
+            self._replace(worker)
+            self._lose(run, pending, str(message["crash"]))
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        self._workers.remove(worker)
+        worker.kill()
+        self._start(worker.slot)
+
+    def _recycle(self, worker: WorkerProcess, run: _Run) -> None:
+        """Replace a worker that has grown too large: libraries leak, and the system would kill it in the middle."""
+        limit = self.memory_limit / max(1, len(self._workers))
+        if worker.finished > 1 and limit and resident_memory(worker.pid) > RECYCLE_AT * limit:
+            run.on_event(events.Log(events.DEBUG, "A worker held much memory and was replaced between two tasks."))
+            self._replace(worker)
 
     def _bury(self, run: _Run, worker: WorkerProcess) -> None:
         """Replace a dead worker and do its task again."""
         self._workers.remove(worker)
-        cause = worker.cause_of_death() if not worker.hung else "gave no sign of life in time and was ended"
+        cause = worker.cause_of_death()
         if not worker.greeted:
             # One that gives up by itself will do so again; one that was killed from outside may have had bad luck.
-            self._stillborn += 1 if worker.was_killed else len(self._workers) + 1
-            if self._stillborn >= MAX_DEATHS * (len(self._workers) + 1):
+            self._stillborn += 1 if worker.was_killed else _BAD_LUCK * (len(self._workers) + 1)
+            if self._stillborn >= MAX_DEATHS * _BAD_LUCK * (len(self._workers) + 1):
                 raise WorkerError(
                     f"The workers do not start; the last one {cause}",
                     stage="starting workers",
@@ -257,15 +314,22 @@ class WorkerPool:
             run.started.pop(worker.task)
             pending = run.running.pop(worker.task)
             run.on_event(events.Log(events.WARNING, f"A worker {cause.splitlines()[0]} and was replaced."))
-            self._lose(run, pending, f"the worker {cause}")
+            self._lose(run, pending, f"the worker {cause}", worker.was_killed)
 
-    def _lose(self, run: _Run, pending: _Pending, reason: str) -> None:
-        pending.deaths += 1
-        pending.reason = reason
-        if pending.deaths >= MAX_DEATHS:
+    def _lose(self, run: _Run, pending: _Pending, reason: str, killed: bool = False) -> None:
+        pending.lose(reason, killed)
+        if pending.condemned:
             run.quarantined.append(Quarantined(pending.index, pending.payload, reason))
         else:
             run.again.append(pending)
+
+    def _forgive_pause(self, before: float) -> float:
+        """Give all workers the time back during which the machine slept, or this process was stopped."""
+        now = time.monotonic()
+        if now - before > _PAUSE:
+            for worker in self._workers:
+                worker.deadline += now - before
+        return now
 
     def _end_hung_workers(self, run: _Run) -> None:
         now = time.monotonic()

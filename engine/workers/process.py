@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Deque, Dict, Optional, Sequence, Tuple
 
-from . import frames
+from . import frames, messages
 from .devices import Slot
 
 # What a reader thread puts on the engine's queue: the worker and its message; None when the worker is gone.
@@ -34,6 +34,8 @@ class WorkerProcess:
         self.slot = slot
         self.greeted = False
         self.hung = False
+        self.finished = 0
+        self._fault = ""
         self.task: Optional[int] = None
         self.deadline = float("inf")
         self._lines: Deque[str] = collections.deque(maxlen=_STDERR_LINES)
@@ -63,8 +65,14 @@ class WorkerProcess:
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal ended the process."""
-        return self._process.returncode is not None and self._process.returncode < 0
+        """Whether somebody else ended the process: the system short of memory, or a person."""
+        outside = self._process.returncode in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
+        return outside and not self.hung and not self._fault
+
+    def reject(self, fault: str) -> None:
+        """End the worker because it does not keep to the protocol; its reader reports the death."""
+        self._fault = fault
+        self.kill()
 
     def send(self, number: int, task: str, payload: Dict[str, Any], scratch: Path, lease: float) -> bool:
         """Hand out a task with ``lease`` seconds to answer; False if the worker is already gone."""
@@ -99,11 +107,15 @@ class WorkerProcess:
 
     def cause_of_death(self) -> str:
         """Return a sentence about how the worker ended, with the last lines it wrote."""
+        if self.hung:
+            return "gave no sign of life in time and was ended"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
         self._drain.join(timeout=1)
         code = self._process.returncode
-        if code is not None and code < 0:
+        if self._fault:
+            sentence = f"sent what is no message of this protocol and was ended ({self._fault})"
+        elif code is not None and code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
             sentence = f"ended by signal {name}"
             if -code == signal.SIGKILL:
@@ -116,9 +128,18 @@ class WorkerProcess:
     def _read(self, stream: BinaryIO, arrivals: queue.Queue[Arrival]) -> None:
         """Queue the worker's messages; whatever is not a frame of ours ends the worker."""
         while True:
+            message: Optional[Dict[str, Any]] = None
             try:
                 message = frames.read(stream)
-            except (frames.FrameError, OSError):
+                message = message and messages.check(message)
+            except frames.FrameError as error:
+                # A worker that was killed in the middle of a sentence has done nothing wrong.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=0.5)
+                if self._process.returncode is None:
+                    self._fault = str(error)
+                message = None
+            except OSError:
                 message = None
             if message is None:
                 self.kill()
