@@ -33,13 +33,14 @@ from .plan import Item, Plan
 from .planning import class_dtype
 from .polygons import simplified
 from .predict import cached_plan
+from .reading import Reader
 from .settings import split_arguments
 from .tiles import group_inner
 
 Array = npt.NDArray[Any]
 # Side of the pieces in which the output is written, and bytes of parts that are kept for the neighbouring piece.
 _PIECE = 4 * BLOCK
-_KEPT = 32 * 2**20
+_KEPT = 8 * 2**20
 
 
 def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -54,6 +55,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
         separately these are folders, and ``WRITTEN`` holds the lists of their new files by output.
     """
     folder = WorkFolder(Path(payload["work"]))
+    Reader.of(context).rest()
     plan = cached_plan(folder.path, context)
     job: Any = jobs.from_dict(plan.job)
     package = open_package(job.model)

@@ -26,8 +26,7 @@ from .plan import Item, Plan, item_names, resolve_bands
 from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
-# Bytes that the pixels of a group may occupy, and the groups that every worker gets at least.
-GROUP_BUDGET = 24 * 2**20
+# Groups that every worker gets at least.
 _GROUPS_EACH = 6
 # Halos above this, in pixels, would need tiles so large that being exact does not pay.
 _MOST_HALO = 96
@@ -44,7 +43,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         context: of the task.
 
     Returns:
-        ``groups``, ``done`` (numbers of finished groups) and ``pixels`` of the grid.
+        ``groups``, ``done`` (numbers of finished groups), ``pixels`` of the grid, and ``ways``: the first number, rows
+        and columns of the groups of each item.
     """
     job: Any = jobs.from_dict(payload["job"])
     name, options = str(payload["job"]["job"]), job.options
@@ -59,7 +59,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     if not done:
         _require_room(name, job, pixels, loaded, work)
     _tell(plan, pixels, context)
-    return {"groups": plan.groups, "done": done, "pixels": pixels}
+    ways = [(one.first, one.grouping.rows, one.grouping.columns) for one in plan.items]
+    return {"groups": plan.groups, "done": done, "pixels": pixels, "ways": ways}
 
 
 def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], context: TaskContext) -> Plan:
@@ -265,13 +266,13 @@ def _cut(
         )
     else:
         layout = plan_tiles(grid.width, grid.height, tiles, align=align)
-    scores = 4 * (len(values) if values is not None else 1) * tiles.scale**2
+    scores = 4 * (len(values) if values is not None else 1)
     grouping = plan_groups(
         layout,
-        pixel_bytes=bands * itemsize * (2 if second else 1) + scores,
-        budget=GROUP_BUDGET,
+        read_bytes=bands * itemsize * (2 if second else 1) + 1,
+        kept_bytes=1 + (2 * scores if blend or values is None else scores // 4) * tiles.scale**2,
         at_least=_GROUPS_EACH * workers,
-        row_wise=block[0] * 4 < block[1],
+        block=block,
     )
     return Item(name, inputs, second, grid, layout, grouping, first)
 

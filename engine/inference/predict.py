@@ -30,7 +30,7 @@ from .plan import Item, Plan
 from .planning import mask_area
 from .reading import Reader, open_source, read_ahead
 from .seams import at_home, cut_sides, owned
-from .tiles import Tile, TileGroup, group_inner, touching
+from .tiles import Tile, TileGroup, group_inner, touching, widest
 
 Array = npt.NDArray[Any]
 
@@ -122,7 +122,9 @@ def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
     key = (str(folder), plan.identity, position)
     reader.use(
         key,
-        lambda: open_source(item.inputs, item.second, item.grid, plan.bands, plan.resampling),
+        lambda: open_source(
+            item.inputs, item.second, item.grid, plan.bands, plan.resampling, widest(item.layout, item.grouping)
+        ),
     )
     kept = context.state.get("inference.mask")
     if kept is None or kept[0] != key:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import RasterError
 from ..jobs import RasterInput
+from ..raster.gdal import cache_limit, limit_cache
 from ..raster.grid import Grid
 from ..raster.source import RasterSource
 from ..raster.window import Window
@@ -17,8 +18,8 @@ from ..workers.task import TaskContext
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-# Blocks that a worker keeps decoded; raised for files of which one row of blocks is larger.
-_CACHE_MB = 24
+# Blocks that a worker keeps decoded; raised for files whose rows of blocks are larger.
+CACHE_MB = 8
 
 
 class PairSource:
@@ -49,16 +50,29 @@ def open_source(
     grid: Grid,
     bands: Optional[Sequence[int]],
     resampling: str,
+    reach: int = 0,
 ) -> Any:
-    """Return the source of an item."""
+    """Return the source of an item, and give the process the block cache that it needs.
+
+    Args:
+        inputs: files of the item.
+        second: files of the second date.
+        grid: processing grid.
+        bands: 1-based bands to read, or None for all.
+        resampling: how pixels are made where grids differ.
+        reach: columns of the widest window that will be read; 0 for windows as wide as the file.
+    """
     smooth: Any = resampling
+    limit_cache(CACHE_MB * 2**20)
     if not second:
-        return RasterSource.open(inputs, grid, bands, smooth, _CACHE_MB, running=True)
-    return PairSource(
-        RasterSource.open(inputs, grid, None, smooth, running=True),
-        RasterSource.open(second, grid, None, smooth, running=True),
+        return RasterSource.open(inputs, grid, bands, smooth, CACHE_MB, reach, running=True)
+    pair = PairSource(
+        RasterSource.open(inputs, grid, None, smooth, CACHE_MB, reach, running=True),
+        RasterSource.open(second, grid, None, smooth, CACHE_MB, reach, running=True),
         bands,
     )
+    limit_cache(2 * cache_limit())
+    return pair
 
 
 class Reader:
@@ -101,6 +115,10 @@ class Reader:
         """Inputs that were read from since the last :meth:`use`."""
         found: Set[RasterInput] = self._source.used if self._source is not None else set()
         return found
+
+    def rest(self) -> None:
+        """Close the source and forget its blocks, as no task will read from it soon."""
+        self._thread.submit(self._close).result()
 
     def _close(self) -> None:
         self._key = None

@@ -12,6 +12,7 @@ from ..errors import DeepRasterError, JobCancelled, JobError, WorkerError
 from ..events import DEBUG, WARNING
 from ..session import Placement, Quarantined, Session
 from .journal import Journal, WorkFolder
+from .walk import Walk
 
 # Shares of the progress bar: the plan with the loading of the network, then the tiles, then the assembly.
 _PLANNED, _PREDICTED = 0.03, 0.92
@@ -76,16 +77,19 @@ def hand_out(
     skipped: Dict[str, int] = {"nodata": 0, "outside": 0, "constant": 0}
     seconds: Dict[str, float] = {"seconds": 0.0, "network_seconds": 0.0}
 
+    # Parts without a place of their own (chips of features) come one after the other.
+    walk = Walk(plan.get("ways") or [(0, total, 1)], done)
+
     def payloads() -> Iterator[Dict[str, Any]]:
-        for group in range(total):
-            if group not in done:
-                yield {"work": str(work.path), "group": group}
+        for group in walk:
+            yield {"work": str(work.path), "group": group}
 
     with Journal(work) as journal:
 
         def on_receipt(_index: int, _payload: Dict[str, Any], receipt: Dict[str, Any]) -> None:
             nonlocal finished
             journal.add(receipt)
+            walk.finished(int(receipt["group"]))
             finished += 1
             counts = receipt.get("counts", {})
             for name in skipped:

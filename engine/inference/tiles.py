@@ -24,6 +24,12 @@ REDUNDANCY = 1.15
 MIN_SIDE, MAX_SIDE = 512, 2048
 # Tiles that a raster gives at least, if they can have :data:`MIN_SIDE`.
 _FEWEST = 8
+# Bytes of a worker for rows of tiles that are read, and for what a group keeps until it is finished.
+READ_BUDGET, KEPT_BUDGET = 32 * 2**20, 16 * 2**20
+# Pixels of a group: enough that its part file costs little, and the same for large rasters as for small ones.
+_GROUP_PIXELS = 3 * 2**19
+# Blocks across a group if those under its edges are to be a small part of them.
+_SHARED_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,11 @@ class TileLayout:
                 yield self.tile(row, column)
 
     @property
+    def overlaps(self) -> bool:
+        """Whether neighbouring tiles look at the same pixels."""
+        return any(len(one) > 1 and one[0].stop > one[1].start for one in (self.columns, self.rows))
+
+    @property
     def redundancy(self) -> float:
         """Input pixels of the network per pixel of the grid."""
         work = sum(one.size for one in self.columns) * sum(one.size for one in self.rows)
@@ -231,13 +242,23 @@ class Grouping:
     across: int
 
     @property
+    def rows(self) -> int:
+        """Rows of groups."""
+        return math.ceil(self.tile_rows / self.down)
+
+    @property
+    def columns(self) -> int:
+        """Columns of groups."""
+        return math.ceil(self.tile_columns / self.across)
+
+    @property
     def count(self) -> int:
         """Number of groups."""
-        return math.ceil(self.tile_rows / self.down) * math.ceil(self.tile_columns / self.across)
+        return self.rows * self.columns
 
     def group(self, index: int) -> TileGroup:
         """Return one group."""
-        row, column = divmod(index, math.ceil(self.tile_columns / self.across))
+        row, column = divmod(index, self.columns)
         top, left = row * self.down, column * self.across
         return TileGroup(
             index, top, min(top + self.down, self.tile_rows), left, min(left + self.across, self.tile_columns)
@@ -245,28 +266,41 @@ class Grouping:
 
 
 def plan_groups(
-    layout: TileLayout, *, pixel_bytes: int, budget: int, at_least: int, row_wise: bool = False
+    layout: TileLayout,
+    *,
+    read_bytes: int,
+    kept_bytes: int,
+    at_least: int,
+    block: Tuple[int, int] = (1, 1),
 ) -> Grouping:
     """Join tiles into groups of similar size.
 
+    Tiles that overlap share blocks of the file with their neighbours. Down a column of groups a worker still has them
+    decoded (see :mod:`.walk`); to the left and right they are decoded twice, so there the groups are wide.
+
     Args:
         layout: the tiles.
-        pixel_bytes: bytes that one pixel of a group occupies, read and predicted.
-        budget: bytes that one group may occupy.
+        read_bytes: bytes that one pixel of a row of tiles occupies; the next row is read meanwhile.
+        kept_bytes: bytes that one pixel of a group occupies until the group is finished.
         at_least: number of groups wanted, so that all workers have something to do.
-        row_wise: whether the file's blocks are as wide as the raster, so that wide groups decode less.
+        block: (rows, columns) in which the file is stored.
     """
     columns, rows = len(layout.columns), len(layout.rows)
-    tile_bytes = max(one.size for one in layout.columns) * max(one.size for one in layout.rows) * pixel_bytes
-    room = max(1, budget // max(1, tile_bytes))
-    most = max(1, min(room, columns * rows // max(1, at_least)))
-    if row_wise:
+    pixels = max(one.size for one in layout.columns) * max(one.size for one in layout.rows)
+    read, kept = max(1, 2 * pixels * read_bytes), max(1, pixels * kept_bytes)
+    share = max(1, columns * rows // max(1, at_least))
+    step = max(1, layout.columns[0].inner_stop)
+    if block[0] * 4 < block[1]:
         # A whole row of tiles together decodes each strip of the file once, even if processors wait at the end.
-        most = max(most, min(room, columns))
-        across = min(columns, most)
-        return Grouping(rows, columns, max(1, min(rows, most // across)), across)
-    across = min(columns, max(1, math.isqrt(most)))
-    return Grouping(rows, columns, max(1, min(rows, most // across)), across)
+        across = columns
+    elif layout.overlaps:
+        across = min(share, math.ceil(_SHARED_ONCE * block[1] / step))
+    else:
+        across = math.isqrt(min(share, max(1, _GROUP_PIXELS // pixels)))
+    across = max(1, min(columns, across, READ_BUDGET // read, KEPT_BUDGET // kept))
+    across = math.ceil(columns / math.ceil(columns / across))
+    down = min(share // across, _GROUP_PIXELS // (across * pixels), KEPT_BUDGET // (across * kept))
+    return Grouping(rows, columns, max(1, min(rows, down)), across)
 
 
 def group_inner(layout: TileLayout, group: TileGroup) -> Window:
@@ -274,6 +308,13 @@ def group_inner(layout: TileLayout, group: TileGroup) -> Window:
     col, row = layout.columns[group.left].inner_start, layout.rows[group.top].inner_start
     right, bottom = layout.columns[group.right - 1].inner_stop, layout.rows[group.bottom - 1].inner_stop
     return Window(col, row, right - col, bottom - row)
+
+
+def widest(layout: TileLayout, grouping: Grouping) -> int:
+    """Return the columns of the widest window that a group reads."""
+    spans, across = layout.columns, grouping.across
+    lanes = (spans[left : left + across] for left in range(0, len(spans), across))
+    return max(lane[-1].stop - lane[0].start for lane in lanes)
 
 
 def touching(spans: Tuple[Span, ...], start: int, stop: int) -> range:

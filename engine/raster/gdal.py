@@ -55,8 +55,8 @@ def _settings() -> Dict[str, Any]:
 
 
 def prepare_gdal(cache_bytes: int = _CACHE) -> None:
-    """Give this thread GDAL settings that suit a worker, and the process a block cache of that size at least (bytes)."""
-    size = min(max(cache_bytes, _process.cache), _MAX_CACHE)
+    """Give this thread GDAL settings that suit a worker, and the process a block cache of so many bytes at least."""
+    size = min(max(cache_bytes, _process.cache) or _CACHE, _MAX_CACHE)
     if getattr(_local, "environment", None) is None:
         # Kept for the life of the thread: opening and closing several sources in any order must not change settings.
         _local.environment = rasterio.Env(**_settings(), GDAL_CACHEMAX=size)
@@ -68,9 +68,14 @@ def prepare_gdal(cache_bytes: int = _CACHE) -> None:
 
 def limit_cache(cache_bytes: int) -> None:
     """Set the process's block cache to that size, larger or smaller; what is left over is given back as blocks come."""
-    prepare_gdal()
+    prepare_gdal(0)
     _process.cache = min(cache_bytes, _MAX_CACHE)
     rasterio.env.setenv(GDAL_CACHEMAX=_process.cache)
+
+
+def cache_limit() -> int:
+    """Return the size of the process's block cache in bytes."""
+    return _process.cache
 
 
 @contextlib.contextmanager
@@ -89,7 +94,7 @@ def gdal_errors(path: str, doing: str) -> Iterator[None]:
             stage="reading",
             file=shown(path),
             hint="Check that the file exists, is complete and is a raster that GDAL reads.",
-        ) from error
+        ) from (error if shown(path) == path else None)  # GDAL's own words would carry the login into the log
 
 
 def _reason(error: BaseException) -> str:
@@ -109,7 +114,7 @@ def open_dataset(raster: RasterInput, running: bool = False) -> Any:
     Raises:
         RasterError: it cannot be opened, holds no band, holds complex numbers, or lacks a band that is asked for.
     """
-    prepare_gdal()
+    prepare_gdal(0)
     dataset = _awaited(raster, running) if is_remote(raster.path) else _opened(raster)
     problem = _problem(raster, dataset)
     if problem:

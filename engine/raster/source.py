@@ -257,6 +257,7 @@ class RasterSource:
         bands: Optional[Sequence[int]] = None,
         resampling: ResamplingName = "nearest",
         cache_mb: int = 64,
+        reach: int = 0,
         running: bool = False,
     ) -> RasterSource:
         """Open rasters for reading on ``grid`` (default: the first input's own).
@@ -267,7 +268,8 @@ class RasterSource:
             bands: 1-based positions among the selected bands of each input, in the order wanted; None for all. An alpha
                 band is a mask, not data, unless the input selects it.
             resampling: how pixels are made where the grids differ.
-            cache_mb: block cache; raised where one row of blocks of the file needs more.
+            cache_mb: block cache; raised where rows of blocks of the file need more.
+            reach: columns of the widest window that will be read; 0 for windows as wide as the file.
             running: whether the job has begun, so that a server that is away is waited for longer.
 
         Raises:
@@ -280,8 +282,7 @@ class RasterSource:
         for one in inputs:
             with open_dataset(one, running) as dataset:
                 facts.append(_facts(one, dataset, bands))
-                row = facts[-1].block_shape[0] * dataset.width * dataset.count * facts[-1].dtype.itemsize
-                need = max(need, 2 * row)
+                need = max(need, _rows_of_blocks(dataset, facts[-1], grid, reach))
             if len(facts[-1].indexes) != len(facts[0].indexes):
                 raise RasterError(
                     f"“{shown(one.path)}” has {len(facts[-1].indexes)} bands, but “{shown(inputs[0].path)}” has "
@@ -347,6 +348,15 @@ class RasterSource:
     def __exit__(self, *_: object) -> None:
         """Close all files."""
         self.close()
+
+
+def _rows_of_blocks(dataset: Any, facts: _Facts, grid: Optional[Grid], reach: int) -> int:
+    """Return the bytes of the blocks that windows one below the other share, and of those that are read beside them."""
+    rows, columns = facts.block_shape
+    width = dataset.width
+    if reach and (grid is None or facts.grid.offset_in(grid) is not None):
+        width = min(width, reach + 2 * columns)
+    return 3 * rows * width * dataset.count * facts.dtype.itemsize
 
 
 def _box(grid: Grid, target: Grid) -> Window:

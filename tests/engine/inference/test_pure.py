@@ -23,7 +23,9 @@ from deep_raster.engine.inference.tiles import (
     group_inner,
     plan_groups,
     plan_tiles,
+    widest,
 )
+from deep_raster.engine.inference.walk import Walk
 from deep_raster.engine.models.base import Detections, TilePlan
 from deep_raster.engine.raster.window import Window
 from hypothesis import given, settings
@@ -90,7 +92,7 @@ def test_free_tiles_cost_little():
 
 def test_groups_cover_each_tile_once():
     layout = plan_tiles(1000, 700, TilePlan(64, 64, 8))
-    grouping = plan_groups(layout, pixel_bytes=7, budget=500_000, at_least=5)
+    grouping = plan_groups(layout, read_bytes=4, kept_bytes=2, at_least=5)
     cover = np.zeros((700, 1000), int)
     for number in range(grouping.count):
         cover[group_inner(layout, grouping.group(number)).slices()] += 1
@@ -100,6 +102,50 @@ def test_groups_cover_each_tile_once():
     for tile in layout:
         tiles[tile.inner.slices()] += 1
     assert (tiles == 1).all()
+
+
+def test_groups_of_large_rasters_hold_no_more_than_those_of_small_ones():
+    free = TilePlan(512, 512, 0, fixed=False, exact=True)
+    for side, strips in ((4096, (256, 256)), (10240, (256, 256)), (100_000, (256, 256)), (10240, (1, 10240))):
+        layout = plan_tiles(side, side, free, align=256)
+        grouping = plan_groups(layout, read_bytes=4, kept_bytes=2, at_least=12, block=strips)
+        group = group_inner(layout, grouping.group(grouping.count // 2))
+        assert group.width * group.height <= max(1.5 * 2**20, 512 * strips[1]), side
+
+
+def test_tiles_that_overlap_form_groups_many_blocks_wide():
+    layout = plan_tiles(20480, 20480, TilePlan(512, 512, 48, fixed=False, multiple=16, exact=True), align=256)
+    grouping = plan_groups(layout, read_bytes=4, kept_bytes=2, at_least=12, block=(256, 256))
+    inner = group_inner(layout, grouping.group(grouping.columns + 1))
+    assert (widest(layout, grouping) + 256) / inner.width <= 1.15
+
+
+@pytest.mark.parametrize("done", [set(), {0}, {5, 6, 20}, set(range(24))])
+def test_a_walk_visits_each_unfinished_group_once(done):
+    items = [(0, 3, 4), (12, 5, 2), (22, 1, 2)]
+    assert sorted(Walk(items, done)) == sorted(set(range(24)) - done)
+    walk = Walk(items, done)
+    seen = []
+    for group in walk:
+        seen.append(group)
+        walk.finished(group)
+    assert sorted(seen) == sorted(set(range(24)) - done)
+
+
+def test_a_worker_goes_on_below_where_it_was():
+    walk = Walk([(0, 8, 3)], set())
+    order = iter(walk)
+    places = [next(order), next(order)]
+    ways = [[places[0]], [places[1]]]
+    for turn in range(6):
+        worker = turn % 2
+        walk.finished(places[worker])
+        places[worker] = next(order)
+        ways[worker].append(places[worker])
+    for way in ways:
+        # Numbers count row by row, so the group below is three further; after the last row comes the next column.
+        steps = [after - before for before, after in zip(way, way[1:])]
+        assert all(step == 3 or step == 1 - 3 * 7 for step in steps), way
 
 
 def random_boxes(count, side, classes, seed=0):
