@@ -211,7 +211,10 @@ def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
         return _UNKNOWN
     if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return _value(node.args[0], known) if name in ("array", "list", "tuple", "int", "float") else _UNKNOWN
+        given = _value(node.args[0], known)
+        if name in ("int", "float") and isinstance(given, (int, float)):
+            return int(given) if name == "int" else float(given)
+        return given if name in ("array", "list", "tuple") else _UNKNOWN
     return _UNKNOWN
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
@@ -45,6 +46,7 @@ class PackageNetwork:
             ModelError: the modules cannot be imported, lack what they should expose, or the weights cannot be loaded.
         """
         root = lay_out(package).parent
+        os.chdir(root)  # published networks make folders for logs where they are
         self._messages = messages
         members = package.definition.configuration_members
         older_libraries.restore_for_keras(root)

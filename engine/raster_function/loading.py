@@ -118,7 +118,9 @@ def call(path: Path, what: str, function: Callable[..., Any], *positional: Any, 
 def fault(path: Path, what: str, error: Exception) -> ModelError:
     """Return the error for an exception that the package's code raised in the call ``what``."""
     ours = str(Path(__file__).parent)
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(ours)]
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith((ours, "<"))]
+    # The line of the package's own that was last, if any: its author knows that one.
+    frames = [one for one in frames if one.filename.startswith(str(path.parent))] or frames
     where = f", line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
     return ModelError(
         f"The raster function “{path.name}” failed in {what}{where}: {type(error).__name__}: {error}.",

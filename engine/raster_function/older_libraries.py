@@ -15,7 +15,7 @@ import re
 import sys
 import types
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Tuple, Union
+from typing import Any, Callable, Iterable, Iterator, List, Tuple, Union
 
 # Names of TensorFlow 1 that its second version lacks at the top.
 _TENSORFLOW_1 = frozenset(
@@ -211,14 +211,50 @@ def _restore_engine(keras: types.ModuleType) -> None:
     engine = types.ModuleType("keras.engine")
     engine.__path__ = []
     classes = {name: getattr(keras, name) for name in ("Input", "Model", "Sequential")}
-    classes |= {name: getattr(keras.layers, name) for name in ("InputLayer", "InputSpec", "Layer")}
+    classes |= {name: getattr(keras.layers, name) for name in ("InputLayer", "InputSpec")}
+    classes["Layer"] = _shaped_layer(keras.layers.Layer)
     sys.modules["keras.engine"] = engine
     for name in ("base_layer", "input_layer", "network", "saving", "sequential", "topology", "training"):
         part = types.ModuleType(f"keras.engine.{name}")
         part.__dict__.update(classes)
         for function in ("load_weights_from_hdf5_group", "load_weights_from_hdf5_group_by_name"):
-            setattr(part, function, getattr(files, function))
+            setattr(part, function, _by_layers(getattr(files, function)))
         setattr(engine, name, part)
         sys.modules[part.__name__] = part
     engine.__dict__.update(classes)
     keras.__dict__["engine"] = engine
+
+
+def _by_layers(load: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that loads weights into layers, of one that wants their model."""
+
+    def loads(file: Any, layers: Iterable[Any], **options: Any) -> None:
+        listed = list(layers)
+        model = types.SimpleNamespace(layers=listed, _trainable_weights=[], _non_trainable_weights=[])
+        model._flatten_layers = lambda **_: listed
+        load(file, model, **options)
+
+    return loads
+
+
+def _shaped_layer(base: Any) -> type:
+    """Return the base class of layers as it was: what ``compute_output_shape`` says is the shape that others see."""
+
+    class Layer(base):  # type: ignore[misc]
+        """A layer of Keras before its version 2.3."""
+
+        def __call__(self, *positional: Any, **named: Any) -> Any:
+            """Return the outputs with the shapes that the layer states."""
+            outputs = super().__call__(*positional, **named)
+            if not positional or type(self).compute_output_shape is base.compute_output_shape:
+                return outputs
+            entering = positional[0]
+            is_list = isinstance(entering, (list, tuple))
+            shapes = [tuple(one.shape) for one in entering] if is_list else tuple(entering.shape)
+            stated = self.compute_output_shape(shapes)
+            is_many = isinstance(outputs, (list, tuple))
+            for output, shape in zip(outputs, stated) if is_many else [(outputs, stated)]:
+                output.set_shape(shape)
+            return outputs
+
+    return Layer
