@@ -94,6 +94,7 @@ class _Run:
     started: Dict[int, float] = field(default_factory=dict)
     durations: Deque[float] = field(default_factory=lambda: collections.deque(maxlen=100))
     quarantined: List[Quarantined] = field(default_factory=list)
+    devices_lost: int = 0
 
     def next(self) -> Optional[_Pending]:
         """Return the next task to hand out.
@@ -274,6 +275,7 @@ class WorkerPool:
                 self._lose(run, pending, f"the worker sent what is no answer to its task ({error})")
                 return
             worker.finished += 1
+            run.devices_lost = 0
             self._recycle(worker, run)
         elif "error" in message:
             run.on_event(events.Log(events.DEBUG, str(message.get("traceback", ""))))
@@ -282,7 +284,15 @@ class WorkerPool:
             # What a library raised may have left the worker's state (a CUDA context, say) unusable: take a fresh one.
             run.on_event(events.Log(events.DEBUG, str(message.get("traceback", ""))))
             self._replace(worker)
-            self._lose(run, pending, str(message["crash"]))
+            self._lose(run, pending, message["crash"])
+            run.devices_lost += bool(message.get("device_lost"))
+            if run.devices_lost >= MAX_DEATHS * len(self._workers):
+                raise WorkerError(
+                    f"The GPU fails again and again: {message['crash']}",
+                    stage=run.task,
+                    hint="Restart the machine or the GPU's driver, or set PROCESSOR to CPU. What is finished is kept, "
+                    "and the same job goes on from there.",
+                )
 
     def _replace(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)

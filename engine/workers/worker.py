@@ -28,6 +28,8 @@ from .sandbox import confine
 from .task import TASKS, Task, TaskContext
 
 _PR_SET_PDEATHSIG = 1
+# How drivers and frameworks say that a GPU's context is gone. Whatever is asked of it afterwards fails as well.
+_DEVICE_LOST = ("cuda error", "cuda_error_", "cuda failure", "device-side assert", "gpu is lost", "hip error")
 
 
 def main() -> None:
@@ -88,12 +90,14 @@ class Worker:
             with told(context.emit):
                 receipt = self._task(request["task"])(request["payload"], context)
             self._send({"id": number, "receipt": receipt})
-        except DeepRasterError as error:
-            self._send({"id": number, "error": error.to_dict(), "traceback": traceback.format_exc()})
         except Exception as error:
             # Whatever a library raises must reach the engine as an answer; the engine decides about another try.
-            sentence = f"{type(error).__name__}: {error}"
-            self._send({"id": number, "crash": sentence, "traceback": traceback.format_exc()})
+            trace, lost = traceback.format_exc(), lost_device(error)
+            if isinstance(error, DeepRasterError) and not lost:
+                self._send({"id": number, "error": error.to_dict(), "traceback": trace})
+            else:
+                sentence = lost or f"{type(error).__name__}: {error}"
+                self._send({"id": number, "crash": sentence, "traceback": trace, "device_lost": bool(lost)})
 
     def _task(self, name: str) -> Task:
         if name not in self._tasks:
@@ -108,6 +112,16 @@ class Worker:
     def _send(self, message: Dict[str, Any]) -> None:
         with self._write_lock:
             frames.write(self._outgoing, message)
+
+
+def lost_device(error: Optional[BaseException]) -> str:
+    """Return what an error, or one that led to it, says about a GPU whose context is lost; empty for all others."""
+    while error is not None:
+        text = str(error).strip().partition("\n")[0]
+        if any(sign in text.lower() for sign in _DEVICE_LOST) and "out of memory" not in text.lower():
+            return text
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
