@@ -5,14 +5,16 @@ Boxes are (n, 4) xmin, ymin, xmax, ymax in pixels of the network's image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Mapping, Optional
+from dataclasses import dataclass, replace
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
+from .anchors import Grids, anchor_boxes, decode_deltas, decode_grid, joined_levels
 from .roles import BOXES, END_TO_END, OutputRole
+from .rotated import corners, keep_best
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -21,16 +23,34 @@ _MOST_CANDIDATES = 30_000  # what reaches suppression at most, as the makers of 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes of one image above the threshold; ``rows`` are their places in the network's output."""
+    """Boxes of one image above the threshold.
+
+    Attributes:
+        boxes: (n, 4).
+        scores: (n,).
+        labels: (n,), positions in the definition's classes.
+        rows: (n,), places in the network's output.
+        angles: (n,) in radians, of rotated boxes.
+        rings: (n, 4, 2) corners of rotated boxes.
+    """
 
     boxes: Floats
     scores: Floats
     labels: Ints
     rows: Ints
+    angles: Optional[Floats] = None
+    rings: Optional[npt.NDArray[np.float64]] = None
 
     def take(self, places: npt.NDArray[np.generic]) -> Candidates:
         """Return the candidates at ``places`` (indices or a mask)."""
-        return Candidates(self.boxes[places], self.scores[places], self.labels[places], self.rows[places])
+        return Candidates(
+            self.boxes[places],
+            self.scores[places],
+            self.labels[places],
+            self.rows[places],
+            None if self.angles is None else self.angles[places],
+            None if self.rings is None else self.rings[places],
+        )
 
 
 def decode(
@@ -60,23 +80,32 @@ def decode(
         ModelError: the arrays do not have the shape that the role promises, or name a class that is not defined.
     """
     if role.kind == BOXES:
-        found = _from_tables(role, outputs, images, classes, threshold)
+        found = _from_tables(role, *_joined(role, outputs, classes), images, classes, threshold, (width, height))
     elif role.kind == END_TO_END:
         found = _from_end_to_end(role, outputs["Main"], images, threshold)
     else:
-        found = _from_rows(role, outputs["Main"], images, classes, threshold)
+        found = _from_rows(role, outputs["Main"], images, classes, threshold, (width, height))
     result = []
     for candidates in found:
-        boxes = to_corners(candidates.boxes, _box_format(role))
-        if role.box_units == "fraction":
-            boxes = boxes * np.array([width, height, width, height], np.float32)
-        placed = Candidates(boxes, candidates.scores, candidates.labels, candidates.rows)
-        placed = placed.take(
-            np.flatnonzero(np.isfinite(boxes).all(axis=1))
-        )  # half precision may overflow in boxes far outside
+        placed = _placed(role, candidates, width, height)
+        # Half precision may overflow in boxes far outside.
+        placed = placed.take(np.flatnonzero(np.isfinite(placed.boxes).all(axis=1)))
         _check_labels(placed.labels, classes)
         result.append(suppress(placed, overlap) if role.suppress else placed)
     return result
+
+
+def _placed(role: OutputRole, found: Candidates, width: int, height: int) -> Candidates:
+    """Return candidates with boxes as corners in pixels; rotated ones with their own corners as well."""
+    scale = np.array([width, height, width, height] if role.box_units == "fraction" else [1] * 4, np.float32)
+    if found.angles is not None:
+        rings = corners(found.boxes * scale, found.angles)
+        boxes = np.concatenate([rings.min(axis=1), rings.max(axis=1)], axis=1).astype(np.float32)
+        return Candidates(boxes, found.scores, found.labels, found.rows, found.angles, rings)
+    boxes = found.boxes
+    if role.encoding != "anchors":  # those are decoded already
+        boxes = to_corners(boxes, _box_format(role)) * scale
+    return Candidates(boxes, found.scores, found.labels, found.rows)
 
 
 def to_corners(boxes: Floats, box_format: str) -> Floats:
@@ -100,7 +129,10 @@ def suppress(candidates: Candidates, overlap: float) -> Candidates:
     keep: list[npt.NDArray[np.int64]] = []
     for label in np.unique(ordered.labels):
         places = np.flatnonzero(ordered.labels == label)
-        keep.append(places[_keep_best(ordered.boxes[places].astype(np.float64), overlap)])
+        if ordered.rings is not None:
+            keep.append(places[keep_best(ordered.rings[places], overlap)])
+        else:
+            keep.append(places[_keep_best(ordered.boxes[places].astype(np.float64), overlap)])
     return ordered.take(np.sort(np.concatenate(keep)))
 
 
@@ -144,17 +176,24 @@ def _box_format(role: OutputRole) -> str:
 
 
 def _from_rows(
-    role: OutputRole, output: npt.NDArray[np.generic], images: int, classes: int, threshold: float
+    role: OutputRole,
+    output: npt.NDArray[np.generic],
+    images: int,
+    classes: int,
+    threshold: float,
+    size: Tuple[int, int],
 ) -> list[Candidates]:
-    """Decode YOLO's rows: four numbers of a box, objectness if any, one score per class, mask coefficients if any."""
+    """Decode YOLO's rows: a box, objectness if any, one score per class, mask coefficients or an angle if any."""
     rows = _batched(output, images, 3, "the rows of boxes")
     if role.orientation == "columns":
         rows = rows.transpose(0, 2, 1)
     first = 5 if role.objectness else 4
-    if rows.shape[2] < first + classes or (rows.shape[2] > first + classes and "Prototypes" not in role.tensors):
+    turned = role.angle != "none"
+    more = rows.shape[2] - first - classes - turned
+    if more < 0 or (more > 0 and "Prototypes" not in role.tensors):
         raise ModelError(
-            f"The network has {rows.shape[2] - first} class scores per box, but the definition lists {classes} "
-            f"{_plural(classes)}.",
+            f"The network has {rows.shape[2] - first - turned} class scores per box, but the definition lists "
+            f"{classes} {_plural(classes)}.",
             stage="predicting",
             hint="Correct Classes, Objectness or Orientation in the model definition.",
         )
@@ -163,16 +202,47 @@ def _from_rows(
         scores = activate(image[:, first : first + classes], role.activation)
         if role.objectness:
             scores = scores * activate(image[:, 4:5], role.activation if role.activation == "sigmoid" else "none")
-        result.append(_pick(image[:, :4], scores, threshold, role.multi_label))
+        boxes = image[:, :4]
+        if role.encoding == "grid":
+            boxes = decode_grid(boxes.astype(np.float32), role.strides, *size)
+        found = _pick(boxes, scores, threshold, role.multi_label)
+        result.append(_with_angles(role, found, image[:, -1]) if turned else found)
     return result
+
+
+def _with_angles(role: OutputRole, found: Candidates, values: npt.NDArray[np.generic]) -> Candidates:
+    angles = values[found.rows].astype(np.float32)
+    return replace(found, angles=np.deg2rad(angles) if role.angle == "degrees" else angles)
+
+
+def _joined(
+    role: OutputRole, outputs: Mapping[str, npt.NDArray[np.generic]], classes: int
+) -> tuple[dict[str, npt.NDArray[np.generic]], Grids]:
+    """Return the outputs with the levels of a head joined, and the cells of each level where they are known."""
+    joined = {key: array for key, array in outputs.items() if "." not in key}
+    grids: Grids = ()
+    for name, numbers in (("Boxes", 4), ("Scores", classes + (role.background != "none"))):
+        levels = [outputs[key] for key in sorted(outputs, key=_level) if key.startswith(f"{name}.")]
+        maps = [joined[name]] if not levels and name in joined and role.encoding == "anchors" else levels
+        if maps:
+            joined[name], found = joined_levels(maps, numbers)
+            grids = found or grids
+    return joined, grids
+
+
+def _level(key: str) -> int:
+    number = key.partition(".")[2]
+    return int(number) if number else -1
 
 
 def _from_tables(
     role: OutputRole,
     outputs: Mapping[str, npt.NDArray[np.generic]],
+    grids: Grids,
     images: int,
     classes: int,
     threshold: float,
+    size: Tuple[int, int],
 ) -> list[Candidates]:
     """Decode boxes, scores and perhaps labels that come in arrays of their own."""
     boxes = outputs["Boxes"]
@@ -182,6 +252,7 @@ def _from_tables(
     labels = outputs.get("Labels")
     scores = _batched(outputs["Scores"], images, 2 if labels is not None else 3, "the scores")
     labels = None if labels is None else _batched(labels, images, 2, "the labels")
+    anchors = _anchors(role, outputs, grids, size) if role.encoding == "anchors" else None
     result = []
     for index in range(images):
         if labels is not None:
@@ -192,8 +263,32 @@ def _from_tables(
         else:
             values = _without_background(activate(scores[index], role.activation), role.background, classes)
             picked = _pick(boxes[index], values, threshold, role.multi_label)
+        if anchors is not None:
+            _check_count(len(boxes[index]), len(anchors))
+            deltas = picked.boxes[:, [1, 0, 3, 2]] if role.box_format == "yxyx" else picked.boxes
+            picked = replace(picked, boxes=decode_deltas(deltas, anchors[picked.rows], role.weights, *size))
         result.append(picked)
     return result
+
+
+def _anchors(
+    role: OutputRole, outputs: Mapping[str, npt.NDArray[np.generic]], grids: Grids, size: Tuple[int, int]
+) -> Floats:
+    """Return the anchors of an image, from the network's own output or by their rule."""
+    if role.anchors is not None:
+        return anchor_boxes(role.anchors, *size, grids)
+    boxes = outputs["Anchors"].reshape(-1, 4).astype(np.float32)
+    scale = np.array([*size, *size] if role.box_units == "fraction" else [1] * 4, np.float32)
+    return to_corners(boxes, role.box_format) * scale
+
+
+def _check_count(found: int, anchors: int) -> None:
+    if found != anchors:
+        raise ModelError(
+            f"The network gives {found} boxes per image, but the definition's anchors are {anchors}.",
+            stage="predicting",
+            hint="Correct Anchors of Output (strides, sizes, ratios, grids) or the image size in the model definition.",
+        )
 
 
 def _from_end_to_end(
@@ -209,6 +304,7 @@ def _from_end_to_end(
             f"{len(role.columns)}.",
             stage="predicting",
         )
+    turned = "angle" in columns
     sizes = ("width", "height") if "width" in columns else ("xmax", "ymax")
     corners = (("cx", "cy") if "cx" in columns else ("xmin", "ymin")) + sizes
     try:
@@ -224,7 +320,11 @@ def _from_end_to_end(
         if "label" in columns:
             numbers = np.rint(table[chosen, columns["label"]].astype(np.float64)).astype(np.int64) - role.first_label
         boxes = table[chosen][:, box_places].astype(np.float32)
-        result.append(Candidates(boxes, scores[chosen], numbers, chosen))
+        found = Candidates(boxes, scores[chosen], numbers, chosen)
+        if turned:
+            angles = table[chosen, columns["angle"]].astype(np.float32)
+            found = replace(found, angles=np.deg2rad(angles) if role.angle == "degrees" else angles)
+        result.append(found)
     return result
 
 

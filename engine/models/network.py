@@ -80,7 +80,8 @@ class Feeder:
             names = {"Main": network.outputs[0].name}
         self.wanted = {role: _find(network.outputs, name, "output") for role, name in names.items()}
         needed = ("Boxes", "Scores") if roles.output.kind == "Boxes" else ("Main",)
-        missing = [role for role in needed if role not in self.wanted]
+        given = {role.split(".")[0] for role in self.wanted}
+        missing = [role for role in needed if role not in given]
         if missing:
             raise DefinitionError(
                 f"The definition does not say which output holds: {', '.join(missing)}.",

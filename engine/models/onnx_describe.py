@@ -163,7 +163,13 @@ def _numbered(outputs: Mapping[str, TensorInfo], answer: Members) -> list[str]:
         shape = outputs[tensors["Main"]].shape
         masks = outputs[tensors["Prototypes"]].shape if "Prototypes" in tensors else ()
         numbers = shape[1 if answer.get("Orientation") == "columns" else 2] or 0
-        count = numbers - 4 - bool(answer.get("Objectness")) - ((masks[1] or 0) if len(masks) == 4 else 0)
+        count = (
+            numbers
+            - 4
+            - bool(answer.get("Objectness"))
+            - bool(answer.get("Angle"))
+            - ((masks[1] or 0) if len(masks) == 4 else 0)
+        )
     elif kind == "Boxes" and "Labels" not in tensors:
         count = (outputs[tensors["Scores"]].shape[-1] or 0) - (answer.get("Background", "none") != "none")
     return [f"class {index + 1}" for index in range(max(count, 1))]

@@ -135,8 +135,10 @@ def _rows(table: TensorInfo, hints: Hints) -> Members:
         members["Orientation"] = "columns"
     # Heads before YOLOv8 give rows with objectness, later ones columns without; the class names settle it.
     objectness = numbers - 5 == hints.classes if hints.classes and numbers - hints.classes in (4, 5) else not columns
-    if objectness:
+    if objectness and hints.task != "obb":
         members["Objectness"] = True
+    if hints.task == "obb":
+        members["Angle"] = "radians"
     return members
 
 

@@ -91,6 +91,9 @@ class RoleDetector:
         rings: List[Optional[Rings]]
         if self._boxes_only:
             return Detections(found.boxes, found.scores, found.labels)
+        if found.rings is not None:
+            closed = np.concatenate([found.rings, found.rings[:, :1]], axis=1)
+            return Detections(found.boxes, found.scores, found.labels, [[ring] for ring in closed])
         if "Prototypes" in outputs:
             coefficients = self._coefficients(outputs["Main"][index])[found.rows]
             prototypes = outputs["Prototypes"][index].astype(np.float32, copy=False)

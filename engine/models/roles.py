@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple
 
 from ..errors import DefinitionError
+from .anchors import AnchorRole
 
 if TYPE_CHECKING:
     from ..package.emd import ModelDefinition
@@ -20,7 +21,7 @@ ROWS, BOXES, END_TO_END = "Rows", "Boxes", "EndToEnd"
 IMAGE_SCORES = "ImageScores"
 KINDS = (PIXEL_SCORES, PIXEL_CLASSES, BANDS, ROWS, BOXES, END_TO_END, IMAGE_SCORES)
 DETECTION_KINDS = (ROWS, BOXES, END_TO_END)
-TENSORS = ("Main", "Boxes", "Scores", "Labels", "Prototypes", "Masks")
+TENSORS = ("Main", "Boxes", "Scores", "Labels", "Prototypes", "Masks", "Anchors")
 
 _CHOICES: dict[str, Tuple[str, ...]] = {
     "Kind": KINDS,
@@ -32,8 +33,24 @@ _CHOICES: dict[str, Tuple[str, ...]] = {
     "BoxUnits": ("pixels", "fraction"),
     "Orientation": ("rows", "columns"),
     "Meaning": ("position", "value"),
+    "Encoding": ("none", "anchors", "grid"),
+    "Angle": ("none", "radians", "degrees"),
 }
-_COLUMNS = ("xmin", "ymin", "xmax", "ymax", "cx", "cy", "width", "height", "score", "label", "image", "ignored")
+_COLUMNS = (
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "cx",
+    "cy",
+    "width",
+    "height",
+    "angle",
+    "score",
+    "label",
+    "image",
+    "ignored",
+)
 _SIZES = ("Width", "Height", "Scale")
 
 
@@ -63,7 +80,7 @@ class OutputRole:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        tensors: role (one of :data:`TENSORS`) to tensor name.
+        tensors: role (one of :data:`TENSORS`) to tensor name; the levels of a head are "Boxes.0", "Boxes.1" and so on.
         activation: what turns raw scores into probabilities.
         background: position of the "nothing" class among the scores of boxes.
         first_label: label number that stands for the first class.
@@ -73,6 +90,11 @@ class OutputRole:
         objectness: of Rows, whether column 5 is the objectness that multiplies the class scores.
         orientation: of Rows, "rows" (N, boxes, numbers) or "columns" (N, numbers, boxes).
         columns: of EndToEnd, what each number of a row is.
+        encoding: whether boxes are offsets from "anchors", or from the cells of a "grid".
+        anchors: where the anchors lie; None if the network puts them out itself.
+        weights: what offsets from anchors are multiplied by.
+        strides: of "grid", pixels per cell of each level.
+        angle: of Rows, the unit of the last number, by which boxes are turned.
         suppress: whether overlapping boxes are still to be removed.
         multi_label: whether one box may be reported for several classes.
         scale: output pixels per input pixel (super-resolution).
@@ -93,6 +115,11 @@ class OutputRole:
     objectness: bool = False
     orientation: str = "rows"
     columns: Tuple[str, ...] = ("xmin", "ymin", "xmax", "ymax", "score", "label")
+    encoding: str = "none"
+    anchors: Optional[AnchorRole] = None
+    weights: Tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    strides: Tuple[float, ...] = ()
+    angle: str = "none"
     suppress: bool = False
     multi_label: bool = False
     scale: int = 1
@@ -185,6 +212,8 @@ def _convert(name: str, value: Any, kind: str) -> Any:
             if str(value).lower() == choice.lower():
                 return choice
         raise ValueError(f"'{value}' is none of {', '.join(_CHOICES[name])}")
+    if name == "Anchors":
+        return AnchorRole.from_members(value)
     if kind == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"{value!r} is neither true nor false")
@@ -193,6 +222,8 @@ def _convert(name: str, value: Any, kind: str) -> Any:
         if isinstance(value, bool) or int(value) != float(value) or int(value) < 0:
             raise ValueError(f"{value!r} is not a whole number of 0 or more")
         return int(value)
+    if kind.startswith("Tuple[float"):
+        return tuple(float(entry) for entry in value)
     if "float" in kind:
         return float(value)
     if kind.startswith("Tuple"):
@@ -200,18 +231,53 @@ def _convert(name: str, value: Any, kind: str) -> Any:
     if kind.startswith("Mapping"):
         if not isinstance(value, Mapping):
             raise ValueError("must be an object")
+        if name == "Tensors":
+            return _tensors(value)
         nested = name == "Extra"
         return {str(key): tuple(map(str, entry)) if nested else str(entry) for key, entry in value.items()}
     return str(value)
 
 
+def _tensors(value: Mapping[str, Any]) -> dict[str, str]:
+    """Return tensor names by role; a list stands for the levels of a head, finest first."""
+    found: dict[str, str] = {}
+    for role, entry in value.items():
+        if isinstance(entry, (list, tuple)):
+            found.update({f"{role}.{level}": str(name) for level, name in enumerate(entry)})
+        else:
+            found[str(role)] = str(entry)
+    return found
+
+
+def _levels(tensors: Mapping[str, str]) -> dict[str, Any]:
+    """Undo :func:`_tensors`."""
+    found: dict[str, Any] = {}
+    for key, name in tensors.items():
+        role, mark, _ = key.partition(".")
+        if mark:
+            found.setdefault(role, []).append(name)
+        else:
+            found[role] = name
+    return found
+
+
 def _check_lists(image: InputRole, answer: OutputRole) -> list[str]:
-    problems = [f"Output.Tensors.{role} is not known" for role in answer.tensors if role not in TENSORS]
+    problems = [f"Output.Tensors.{role} is not known" for role in answer.tensors if role.split(".")[0] not in TENSORS]
     problems += [f"Output.Columns: '{name}' is not known" for name in answer.columns if name not in _COLUMNS]
     for name, sizes in image.extra.items():
         problems += [f"Input.Extra.{name}: '{size}' is not known" for size in sizes if size not in _SIZES]
     if answer.kind == END_TO_END and "score" not in answer.columns:
         problems.append("Output.Columns has no 'score'")
+    if answer.encoding == "anchors" and answer.anchors is None and "Anchors" not in answer.tensors:
+        problems.append("Output.Anchors is missing")
+    if answer.encoding == "grid" and not answer.strides:
+        problems.append("Output.Strides is missing")
+    if len(answer.weights) != 4 or min(answer.weights) <= 0:
+        problems.append("Output.Weights are four numbers above 0")
+    if answer.encoding == "anchors" and answer.kind != BOXES:
+        problems.append("Output.Encoding is anchors, which is for the kind Boxes alone")
+    if answer.encoding == "grid" and answer.kind != ROWS:
+        problems.append("Output.Encoding is grid, which is for the kind Rows alone")
     if answer.scale < 1 or image.multiple < 1:
         problems.append("Scale and Multiple are 1 or more")
     return problems
@@ -223,7 +289,11 @@ def _write(role: Any, default: Any) -> dict[str, Any]:
         value = getattr(role, item.name)
         if value == getattr(default, item.name):
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, AnchorRole):
+            value = value.to_members()
+        elif item.name == "tensors":
+            value = _levels(value)
+        elif isinstance(value, Mapping):
             value = {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in value.items()}
         members[_member(item.name)] = list(value) if isinstance(value, tuple) else value
     return members
