@@ -10,7 +10,7 @@ Names come from the field Classname, colours from RED, GREEN, BLUE; of a class r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -77,14 +77,6 @@ def _text(value: Any) -> str:
     return "" if _missing(value) else str(value).strip()
 
 
-def _texts(column: npt.NDArray[Any]) -> List[str]:
-    """Return the column as texts; each distinct whole number is turned once."""
-    if column.dtype.kind in "iu":
-        distinct, index = np.unique(column, return_inverse=True)
-        return np.array([str(one) for one in distinct], dtype=object)[index].tolist() if len(distinct) else []
-    return [_text(one) for one in column]
-
-
 def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, (float, np.floating)) and math.isnan(value))
 
@@ -106,8 +98,8 @@ def _whole(value: Any) -> int:
 
 def find_classes(
     vector: VectorInput, class_field: str, zero_allowed: bool, known: Sequence[LabelClass] = ()
-) -> Tuple[ClassRule, List[LabelClass], int]:
-    """Return the rule, the classes sorted by value, and how many features have no class.
+) -> Tuple[ClassRule, List[LabelClass]]:
+    """Return the rule and the classes sorted by value.
 
     Args:
         vector: the label layer.
@@ -122,24 +114,42 @@ def find_classes(
     by_name = {one.lower(): one for one in layer_facts(vector).fields}
     field = _class_field(vector, class_field, by_name)
     if not field:
-        return ClassRule(), [LabelClass(1, "1")], 0
+        return ClassRule(), [LabelClass(1, "1")]
     names_field = next((by_name[one] for one in NAME_FIELDS if one in by_name), "")
     colours = [by_name[one] for one in COLOUR_FIELDS if one in by_name]
     columns = list(dict.fromkeys([field, *([names_field] if names_field else []), *colours]))
-    table = read_attributes(vector, columns)
-    texts = _texts(table[field])
+    rows = _distinct(read_attributes(vector, columns, distinct=True))
+    texts = sorted({text for text in (_text(row[field]) for row in rows) if text})
     rule = _rule(field, texts, known)
-    by_text: Dict[str, int] = rule.texts if rule.texts is not None else _numbers(vector, field, texts)
+    by_text = rule.texts if rule.texts is not None else {one: _whole(one) for one in texts}
     _check_values(vector, field, by_text.values(), zero_allowed)
-    rows = _first_rows(texts)
-    classes: Dict[int, LabelClass] = {}
-    for text, row in rows.items():
-        value = by_text[text]
-        named = _text(table[names_field][row]) if names_field else ""
-        name = text if rule.texts is not None else named or str(value)
-        colour = _colour([table[one][row] for one in colours]) if len(colours) == 3 else None
-        classes.setdefault(value, LabelClass(value, name, colour))
-    return rule, [classes[value] for value in sorted(classes)], sum(not one for one in texts)
+    described: Dict[int, LabelClass] = {}
+    for row in rows:
+        text = _text(row[field])
+        if text:
+            value = by_text[text]
+            name = text if rule.texts is not None else _text(row[names_field]) if names_field else ""
+            colour = _colour([row[one] for one in colours]) if len(colours) == 3 else None
+            described[value] = _better(described.get(value), LabelClass(value, name, colour))
+    classes = [replace(described[value], name=described[value].name or str(value)) for value in sorted(described)]
+    return rule, classes
+
+
+def _distinct(table: Mapping[str, npt.NDArray[Any]]) -> List[Dict[str, Any]]:
+    """Return the rows that differ."""
+    if len(table) == 1:
+        ((name, column),) = table.items()
+        found = np.unique(column).tolist() if column.dtype.kind in "iu" else dict.fromkeys(column.tolist())
+        return [{name: one} for one in found]
+    rows = dict.fromkeys(zip(*(one.tolist() for one in table.values())))
+    return [dict(zip(table, row)) for row in rows]
+
+
+def _better(one: Optional[LabelClass], other: LabelClass) -> LabelClass:
+    """Return the description to take where features of one class differ: with a name, with a colour, the first."""
+    if one is None:
+        return other
+    return min(one, other, key=lambda item: (not item.name, item.color is None, item.name, item.color or ()))
 
 
 def _class_field(vector: VectorInput, asked: str, by_name: Mapping[str, str]) -> str:
@@ -156,23 +166,18 @@ def _class_field(vector: VectorInput, asked: str, by_name: Mapping[str, str]) ->
 
 
 def _rule(field: str, texts: Sequence[str], known: Sequence[LabelClass]) -> ClassRule:
-    distinct = sorted({one for one in texts if one})
     try:
-        for one in distinct:
+        for one in texts:
             _whole(one)
     except ValueError:
         mapping = {one.name: one.value for one in known}
         following = max([0, *mapping.values()]) + 1
-        for one in distinct:
+        for one in texts:
             if one not in mapping:
                 mapping[one] = following
                 following += 1
         return ClassRule(field, mapping)
     return ClassRule(field)
-
-
-def _numbers(vector: VectorInput, field: str, texts: Sequence[str]) -> Dict[str, int]:
-    return {one: _whole(one) for one in set(texts) if one}
 
 
 def _check_values(vector: VectorInput, field: str, values: Any, zero_allowed: bool) -> None:
@@ -191,14 +196,6 @@ def _check_values(vector: VectorInput, field: str, values: Any, zero_allowed: bo
             stage="reading the labels",
             hint="Choose the field that holds the class.",
         )
-
-
-def _first_rows(texts: Sequence[str]) -> Dict[str, int]:
-    rows: Dict[str, int] = {}
-    for row, text in enumerate(texts):
-        if text:
-            rows.setdefault(text, row)
-    return rows
 
 
 def _colour(parts: Sequence[Any]) -> Optional[Tuple[int, int, int]]:

@@ -17,6 +17,7 @@ from ..jobs import ExportTrainingData, from_dict
 from ..raster.grid import Grid
 from ..raster.source import RasterSource
 from ..raster.vector import MaskArea
+from ..raster.versions import check_unchanged
 from ..workers.task import TaskContext
 from . import label_store, rules
 from .class_maps import ClassMap, of_features, of_raster
@@ -68,6 +69,7 @@ class Exporter:
         self.label_type = str(plan["label_type"])
         self.bands = plan["bands"]
         self.bands2 = plan["bands2"]
+        self.versions = plan["sources"]
         self.format = make(job.format)
         self._item = -1
         self._sources: Dict[str, RasterSource] = {}
@@ -79,16 +81,27 @@ class Exporter:
         if number != self._item:
             self.close()
             job, self._item = self.job, number
-            self._sources["image"] = RasterSource.open(item.inputs, item.grid)
+            self._sources["image"] = RasterSource.open(item.inputs, item.grid, running=True)
             if item.second:
-                self._sources["second"] = RasterSource.open(item.second, item.grid)
+                self._sources["second"] = RasterSource.open(item.second, item.grid, running=True)
             for key, raster in (("labels", job.label_raster), ("instances", job.instances_raster)):
                 if raster is not None:
-                    self._sources[key] = RasterSource.open([raster], item.grid)
+                    self._sources[key] = RasterSource.open([raster], item.grid, running=True)
             if job.mask is not None:
                 grid = label_store.label_grid(job.mask, item.grid)
                 self._mask = (MaskArea.read(job.mask, grid), grid)
         return item
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on if a raster that was read since the last call is not the one that was planned with.
+
+        Raises:
+            SourceLostError: so it is.
+        """
+        used = {one for source in self._sources.values() for one in source.used}
+        for source in self._sources.values():
+            source.used.clear()
+        check_unchanged(used, self.versions)
 
     def close(self) -> None:
         """Close all rasters."""
@@ -132,7 +145,10 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     folder = exporter.staging.block_folder(number)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        receipt = _Block(exporter, number, folder).run()
+        try:
+            receipt = _Block(exporter, number, folder).run()
+        finally:
+            exporter.check_unchanged()
         write_json(exporter.staging.block_file(number), receipt)
     except OSError as error:
         if isinstance(error, OutputError) or error.errno is None:

@@ -6,15 +6,18 @@ with the folder. It can be sent to other processes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
 
 from ..errors import ChipError
 from ..jobs import RasterInput
@@ -143,8 +146,7 @@ class ChipDataset:
         path = chip.image2 if second else chip.image
         if path is None:
             raise ChipError(f"The chip {chip.stem} has no second image.", file=str(chip.image))
-        prepare_gdal()
-        with gdal_errors(str(path), "read"), rasterio.open(path) as dataset:
+        with _opened(path) as dataset:
             pixels = dataset.read()
             nodata = dataset.nodatavals
             # Chips hold just the bands that were exported: an alpha band among them is a band like any other.
@@ -314,9 +316,19 @@ def _first_image(chips: Tuple[Chip, ...]) -> Tuple[int, str, int, int]:
 
 def _read_label(path: Path) -> npt.NDArray[Any]:
     """Return all bands of a label raster."""
-    prepare_gdal()
-    with gdal_errors(str(path), "read"), rasterio.open(path) as dataset:
+    with _opened(path) as dataset:
         return np.asarray(dataset.read())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a chip for its pixels: where it lies does not matter, and working that out takes longer than opening."""
+    prepare_gdal()
+    options = {"driver": "GTiff", "GEOREF_SOURCES": "NONE"} if path.suffix.lower() in (".tif", ".tiff") else {}
+    with gdal_errors(str(path), "read"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, **options) as dataset:
+            yield dataset
 
 
 def _classes(members: Mapping[str, Any], accumulated: Mapping[str, Any]) -> Tuple[ChipClass, ...]:

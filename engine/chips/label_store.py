@@ -22,6 +22,9 @@ from ..raster.window import Window, around
 from .classes import ClassRule
 from .objects import Objects, are_simple, no_objects, polygonal, simple_polygons, with_points
 
+# Features read at a time, where a layer is large.
+_AT_ONCE = 100_000
+
 
 @dataclass
 class LabelCounts:
@@ -84,22 +87,29 @@ def store_labels(layer: LabelLayer, grid: Grid, blocks: Sequence[Tuple[int, Wind
     counts = LabelCounts()
     folder.mkdir(parents=True, exist_ok=True)
     own_grid = label_grid(layer.vector, grid)
-    for row in _rows(blocks):
-        bounds = own_grid.window_bounds(around([window for _, window in row]))
+    for part in _portions(blocks, layer_facts(layer.vector).count):
+        bounds = own_grid.window_bounds(around([window for _, window in part]))
         if layer.buffer_radius:
             radius = layer.buffer_radius
             bounds = (bounds[0] - radius, bounds[1] - radius, bounds[2] + radius, bounds[3] + radius)
         features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=bounds)
         objects = _objects(layer, features, own_grid, counts)
-        _store(objects, row, folder, counts)
+        _store(objects, part, folder, counts)
     return counts
 
 
-def _rows(blocks: Sequence[Tuple[int, Window]]) -> List[List[Tuple[int, Window]]]:
+def _portions(blocks: Sequence[Tuple[int, Window]], features: int) -> List[List[Tuple[int, Window]]]:
+    """Return whole rows of blocks, so many at a time that they hold a bounded number of features, evenly spread.
+
+    If it is not known how many features the layer has (-1), each row is read by itself.
+    """
     rows: Dict[int, List[Tuple[int, Window]]] = {}
     for number, window in blocks:
         rows.setdefault(window.row, []).append((number, window))
-    return [rows[one] for one in sorted(rows)]
+    at_once = max(1, len(rows) * _AT_ONCE // max(1, features)) if features >= 0 else 1
+    ordered = [rows[one] for one in sorted(rows)]
+    parts = [ordered[begin : begin + at_once] for begin in range(0, len(ordered), at_once)]
+    return [[block for row in part for block in row] for part in parts]
 
 
 def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCounts) -> Objects:
@@ -138,18 +148,24 @@ def _with_area(layer: LabelLayer, features: Features) -> Tuple[npt.NDArray[Any],
     return geometries, areas
 
 
-def _store(objects: Objects, row: Sequence[Tuple[int, Window]], folder: Path, counts: LabelCounts) -> None:
+def _store(objects: Objects, blocks: Sequence[Tuple[int, Window]], folder: Path, counts: LabelCounts) -> None:
+    """Write the objects that meet each block."""
     if not len(objects):
         return
-    boxes = np.array([(one.col, one.row, one.right, one.bottom) for _, one in row], dtype=float)
-    tree = shapely.STRtree(objects.geometries)
-    block, which = tree.query(shapely.box(*boxes.T), predicate="intersects")
-    for index, (number, _) in enumerate(row):
-        mine = np.sort(which[block == index])
+    xmin, ymin, xmax, ymax = np.ascontiguousarray(objects.boxes().T)
+    met = np.zeros(len(objects), dtype=bool)
+    for number, one in blocks:
+        near = np.flatnonzero((xmin <= one.right) & (xmax >= one.col) & (ymin <= one.bottom) & (ymax >= one.row))
+        beyond_x = (xmin[near] < one.col) | (xmax[near] > one.right)
+        crossing = near[beyond_x | (ymin[near] < one.row) | (ymax[near] > one.bottom)]
+        meets = np.ones(len(objects), dtype=bool)
+        box = shapely.box(one.col, one.row, one.right, one.bottom)
+        meets[crossing] = shapely.intersects(objects.geometries[crossing], box)
+        mine = near[meets[near]]
         if len(mine):
             save(folder / f"{number}.npz", objects.take(mine))
-    met = np.unique(which)
-    counts.stored += len(met)
+        met[mine] = True
+    counts.stored += int(met.sum())
     for value, number in zip(*np.unique(objects.values[met], return_counts=True)):
         counts.values[int(value)] = counts.values.get(int(value), 0) + int(number)
 

@@ -14,6 +14,7 @@ from ..jobs import ITEMS_SEPARATELY, ExportTrainingData, RasterInput, VectorInpu
 from ..raster.gdal import shown
 from ..raster.grid import IMAGE_TRANSFORM, Grid, plan_grid
 from ..raster.source import RasterSource, source_grids
+from ..raster.versions import source_state
 from ..raster.window import Window, split
 from ..workers.task import TaskContext
 from . import attribute_table, folder, rules
@@ -114,6 +115,7 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
         "label_type": labels.label_type(items),
         "bands": {root: one.to_dict() for root, one in bands.items()},
         "bands2": second.to_dict() if second else None,
+        "sources": source_state(_rasters(job)),
     }
     write_json(staging.plan_file, plan)
     return {
@@ -122,6 +124,11 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
         "roots": list(bands),
         "notes": labels.notes(),
     }
+
+
+def _rasters(job: ExportTrainingData) -> List[RasterInput]:
+    further = [one for one in (job.label_raster, job.instances_raster) if one is not None]
+    return [*job.inputs, *job.inputs2, *further]
 
 
 def _roots(items: Sequence[Item]) -> List[str]:
@@ -257,14 +264,14 @@ class _Labels:
         zero = not traits.zero_is_background
         known = known if job.existing != rules.REPLACE else ()
         if job.labels is not None:
-            rule, self.classes, _ = find_classes(job.labels, job.class_field, zero, known)
+            rule, self.classes = find_classes(job.labels, job.class_field, zero, known)
             points = traits.per_object and job.crop_mode == rules.FIXED_SIZE and not job.blacken
             self._layers["labels"] = self._layer(job.labels, rule, points)
         elif job.label_raster is not None:
             self.classes = attribute_table.read_classes(job.label_raster)
             _check_class_raster(job.label_raster)
         if job.instances is not None:
-            rule, self.instance_classes, _ = self._instance_classes(job.instances)
+            rule, self.instance_classes = self._instance_classes(job.instances)
             self._layers["instances"] = self._layer(job.instances, rule, False)
         elif job.instances_raster is not None:
             self.instance_classes = attribute_table.read_classes(job.instances_raster)
@@ -276,7 +283,7 @@ class _Labels:
     def _layer(self, vector: VectorInput, rule: ClassRule, points_allowed: bool) -> LabelLayer:
         return LabelLayer(vector, rule, self._job.buffer_radius, points_allowed)
 
-    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass], int]:
+    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass]]:
         """Return the classes of the instance data: by the labels' class field where it has one, else by the rules."""
         try:
             return find_classes(vector, self._job.class_field, False, self.classes)

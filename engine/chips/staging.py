@@ -24,6 +24,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import ChipError, DeepRasterError, JobCancelled, JobError, OutputError
 from ..jobs import ExportTrainingData, RasterInput, VectorInput, to_dict
+from ..raster.remote import with_paths, without_credentials
 from . import rules
 
 NAME = ".deep_raster_export"
@@ -53,7 +54,7 @@ _LEFT_BY_TRAINING = ("esri_normalization_stats.json",)
 
 def digest(job: ExportTrainingData) -> str:
     """Return a hash of what the job makes: its parameters and the size and time of its local files."""
-    members = to_dict(job)
+    members = with_paths(to_dict(job), without_credentials)
     for name in ("existing", "workers", "output"):
         members.pop(name)
     members["files"] = [_identity(one) for one in _input_paths(job)]
@@ -71,7 +72,7 @@ def _identity(path: str) -> Tuple[str, int, int]:
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return path, 0, 0
+        return without_credentials(path), 0, 0
     return path, status.st_size, status.st_mtime_ns
 
 

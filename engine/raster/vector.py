@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .grid import Bounds, Grid, parse_crs, same_crs, transform_bounds, transform
 from .window import Window
 
 Geometries = npt.NDArray[np.object_]
+# Layers of up to so many features may be read whole for a part of them, if it is at least this share of their area.
+_AT_ONCE, _LARGE_SHARE = 100_000, 0.3
 _OGR_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, ValueError, RuntimeError)
 
 
@@ -73,18 +76,22 @@ class LayerFacts:
         geometry_type: OGR's name of it.
         crs: WKT, or empty.
         count: number of features without any filter.
-        bounds: xmin, ymin, xmax, ymax of all features; None if the layer is empty.
+        name: of the layer in its file.
+        driver: OGR's name of the file's format.
+        bounds: xmin, ymin, xmax, ymax of all features; None if the layer is empty or they are not known.
     """
 
     fields: Tuple[str, ...]
     geometry_type: str
     crs: str
     count: int
+    name: str = ""
+    driver: str = ""
     bounds: Optional[Bounds] = None
 
 
 def layer_facts(vector: VectorInput, with_bounds: bool = False) -> LayerFacts:
-    """Return what the layer holds; ``with_bounds`` may have to read all features.
+    """Return what the layer holds; ``with_bounds`` makes sure of its bounds, for which all features may be read.
 
     Raises:
         VectorError: it cannot be opened.
@@ -95,30 +102,45 @@ def layer_facts(vector: VectorInput, with_bounds: bool = False) -> LayerFacts:
         raise _cannot(vector, "opened", error) from error
     crs = _layer_crs(vector, found["crs"])
     bounds: Optional[Bounds] = None
-    if with_bounds and found["total_bounds"] is not None and np.isfinite(found["total_bounds"]).all():
+    if found["total_bounds"] is not None and np.isfinite(found["total_bounds"]).all():
         xmin, ymin, xmax, ymax = (float(one) for one in found["total_bounds"])
         bounds = (xmin, ymin, xmax, ymax)
-    return LayerFacts(tuple(found["fields"]), str(found["geometry_type"]), crs, int(found["features"]), bounds)
+    name, driver = str(found["layer_name"]), str(found["driver"])
+    fields, kind = tuple(found["fields"]), str(found["geometry_type"])
+    return LayerFacts(fields, kind, crs, int(found["features"]), name, driver, bounds)
 
 
-def read_attributes(vector: VectorInput, columns: Sequence[str]) -> Dict[str, npt.NDArray[Any]]:
+def read_attributes(vector: VectorInput, columns: Sequence[str], distinct: bool = False) -> Dict[str, npt.NDArray[Any]]:
     """Return attributes of all features that the layer's subset and selection leave, without their geometries.
+
+    Args:
+        vector: the layer.
+        columns: attributes to read.
+        distinct: whether equal rows may come once, in any order; a database tells them without reading all others.
 
     Raises:
         VectorError: the layer cannot be read or lacks a column.
     """
-    wanted = _columns(vector, layer_facts(vector), columns)
+    facts = layer_facts(vector)
+    wanted = _columns(vector, facts, columns) or []
+    if distinct and wanted and facts.driver == "GPKG" and vector.fids is None:
+        names = ", ".join(_quoted(one) for one in wanted)
+        subset = f" WHERE ({vector.where})" if vector.where else ""
+        query = f"SELECT DISTINCT {names} FROM {_quoted(facts.name)}{subset}"  # noqa: S608  # nosec B608 - the user's own filter, read-only
+        with contextlib.suppress(VectorError):
+            return _attributes(vector, sql=query)
+    return _attributes(vector, layer=vector.layer or None, columns=wanted, where=vector.where or None)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _attributes(vector: VectorInput, **options: Any) -> Dict[str, npt.NDArray[Any]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            meta, fids, _, data = pyogrio.raw.read(
-                vector.path,
-                layer=vector.layer or None,
-                columns=wanted,
-                where=vector.where or None,
-                read_geometry=False,
-                return_fids=True,
-            )
+            meta, fids, _, data = pyogrio.raw.read(vector.path, read_geometry=False, return_fids=True, **options)
     except _OGR_ERRORS as error:
         raise _cannot(vector, "read", error) from error
     chosen = np.isin(fids, np.asarray(vector.fids, dtype=np.int64)) if vector.fids is not None else slice(None)
@@ -198,7 +220,7 @@ def _read_part(
     shift: float,
 ) -> Features:
     moved = None if bounds is None else (bounds[0] - shift, bounds[1], bounds[2] - shift, bounds[3])
-    fids, wkb, fields = _read_raw(vector, facts, columns, _layer_bounds(facts, target, moved))
+    fids, wkb, fields = _read_raw(vector, facts, columns, _filter_bounds(facts, _layer_bounds(facts, target, moved)))
     geometries = shapely.from_wkb(wkb, on_invalid="ignore")
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     invalid = there & ~shapely.is_valid(geometries)
@@ -265,6 +287,21 @@ def _layer_bounds(facts: LayerFacts, target: str, bounds: Optional[Bounds]) -> O
         return None  # crosses the antimeridian: the rectangle between its longitudes is the wrong one
     margin_x, margin_y = 0.05 * (xmax - xmin), 0.05 * (ymax - ymin)
     return xmin - margin_x, ymin - margin_y, xmax + margin_x, ymax + margin_y
+
+
+def _filter_bounds(facts: LayerFacts, bounds: Optional[Bounds]) -> Optional[Bounds]:
+    """Return the bounds to filter by while reading; None where reading all and filtering afterwards is cheaper.
+
+    A spatial index is read at random, which costs about four times as much per feature as reading in order.
+    """
+    if bounds is None or facts.bounds is None or not 0 <= facts.count <= _AT_ONCE:
+        return bounds
+    sides = [
+        (min(bounds[axis + 2], facts.bounds[axis + 2]) - max(bounds[axis], facts.bounds[axis]))
+        / max(facts.bounds[axis + 2] - facts.bounds[axis], 1e-12)
+        for axis in (0, 1)
+    ]
+    return None if min(sides) > 0 and sides[0] * sides[1] > _LARGE_SHARE else bounds
 
 
 def _reprojected(geometries: Geometries, source: str, target: str) -> Geometries:

@@ -40,6 +40,7 @@ def test_portions_change_nothing(monkeypatch):
     values = list(range(1, 101))
     whole = paint(shapes, values, (40, 50), np.uint8)
     monkeypatch.setattr(paint_module, "_PORTION", 37)
+    monkeypatch.setattr(paint_module, "_GROUP", 7)
     assert np.array_equal(paint(shapes, values, (40, 50), np.uint8), whole)
     assert np.array_equal(paint(shapes, values, (11, 13), np.uint8, (20, 9)), whole[9:20, 20:33])
 
