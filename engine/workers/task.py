@@ -47,6 +47,8 @@ class TaskContext:
         emit: sends an event (progress, log, metric) to the engine process at once.
         code_of: digest of the package that this confined worker serves; empty in all others.
         state: what this worker keeps between tasks of any job, such as a loaded network under a key of content hash.
+            When no task has come for a moment, values that have a method ``rest`` are asked to let go of files; after
+            a minute all of it is forgotten.
     """
 
     scratch: Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import queue
@@ -27,6 +28,9 @@ from .logs import told
 from .sandbox import confine
 from .task import TASKS, Task, TaskContext
 
+# Seconds without a task after which open rasters are closed (on Windows an open file cannot be replaced), and after
+# which networks are released too, so that other programs get the memory back.
+REST_AFTER, FORGET_AFTER = 1.0, 60.0
 _PR_SET_PDEATHSIG = 1
 # How drivers and frameworks say that a GPU's context is gone. Whatever is asked of it afterwards fails as well.
 _DEVICE_LOST = ("cuda error", "cuda_error_", "cuda failure", "device-side assert", "gpu is lost", "hip error")
@@ -63,7 +67,27 @@ class Worker:
         self._send({"hello": hello})
         threading.Thread(target=self._read_requests, daemon=True).start()
         while True:
-            self._answer(self._requests.get())
+            self._answer(self._next_request())
+
+    def _next_request(self) -> Dict[str, Any]:
+        """Return the next request; whoever waits long for it lets go of files first, then of everything."""
+        with contextlib.suppress(queue.Empty):
+            return self._requests.get(timeout=REST_AFTER)
+        self._let_go()
+        with contextlib.suppress(queue.Empty):
+            return self._requests.get(timeout=FORGET_AFTER)
+        self._state.clear()
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return self._requests.get()
+
+    def _let_go(self) -> None:
+        for value in self._state.values():
+            rest = getattr(value, "rest", None)
+            if rest is not None:
+                rest()
 
     def _read_requests(self) -> None:
         """Queue requests; end the process when the engine closes the pipe, also while a task runs."""

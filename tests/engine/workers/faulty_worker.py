@@ -18,6 +18,10 @@ from deep_raster.engine.events import Log, Progress
 from deep_raster.engine.workers import task, worker
 
 faults = types.ModuleType("deep_raster.engine.faults")
+pipes = []
+take_over = worker._take_over_pipes
+worker._take_over_pipes = lambda: pipes.extend(take_over()) or tuple(pipes)
+worker.REST_AFTER, worker.FORGET_AFTER = 0.3, 0.6
 
 
 def square(payload, context):
@@ -60,6 +64,14 @@ def fault(payload, context):
             raise ZeroDivisionError("a library's own mistake")
         if kind == "refuse":
             raise RasterError("The file is broken.", stage="reading", file="/data/a.tif", hint="Copy it again.")
+        if kind == "junk":
+            pipes[1].write(bytes.fromhex(payload["bytes"]))
+            pipes[1].flush()
+            time.sleep(600)
+        if kind == "grow":
+            context.state["grown"] = b"x" * payload["size"]
+        if kind == "lose the device":
+            raise RuntimeError("CUDA error: unspecified launch failure")
         if kind == "chatter":
             print("x" * 50_000_000)
             print("y" * 50_000_000, file=sys.stderr)
@@ -83,10 +95,30 @@ def reach(payload, context):
     return {"read": read, "temporary": tempfile.gettempdir(), "home": os.path.expanduser("~")}
 
 
-faults.reach = reach
+class Resting:
+    """A value of the state that notes in a file what happens to it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def rest(self):
+        self.path.write_text("rests")
+
+    def __del__(self):
+        self.path.write_text(self.path.read_text() + ", gone")
+
+
+def keep(payload, context):
+    """Keep a value in the worker's state."""
+    context.state["kept"] = Resting(context.scratch / "kept")
+    return {}
+
+
+faults.reach, faults.keep = reach, keep
 faults.square, faults.fault, faults.threads = square, fault, threads
 sys.modules[faults.__name__] = faults
 task.TASKS.update(square="faults:square", fault="faults:fault", threads="faults:threads", reach="faults:reach")
+task.TASKS.update(keep="faults:keep")
 
 if __name__ == "__main__":
     worker.main()
