@@ -19,7 +19,7 @@ from ..raster.source import RasterSource
 from ..raster.vector import MaskArea
 from ..raster.versions import check_unchanged
 from ..workers.task import TaskContext
-from . import label_store, rules
+from . import label_store, rules, space
 from .class_maps import ClassMap, of_features, of_raster
 from .classes import LabelClass
 from .formats import make
@@ -154,7 +154,8 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
         if isinstance(error, OutputError) or error.errno is None:
             raise
         raise OutputError(
-            f"The chips cannot be written: {error.strerror}.",
+            f"The chips cannot be written to “{exporter.staging.output}”: {error.strerror}"
+            f"{space.no_room(exporter.staging.output)}.",
             stage="writing chips",
             file=str(exporter.staging.output),
             hint="Make room or choose another folder, then run the export again with “continue”.",
@@ -169,6 +170,7 @@ def summary(receipt: Mapping[str, Any]) -> Dict[str, Any]:
         "objects": receipt["objects"],
         "values": receipt["values"],
         "left_out": receipt["left_out"],
+        "bytes": receipt["bytes"],
     }
 
 
@@ -234,6 +236,7 @@ class _Block:
             "objects": sum(one["objects"] for one in rows),
             "values": sorted(classes.number_of),
             "left_out": self._left_out,
+            "bytes": self._sink.size,
         }
 
     def _candidates(self) -> List[_Chip]:

@@ -264,14 +264,14 @@ class _Labels:
         zero = not traits.zero_is_background
         known = known if job.existing != rules.REPLACE else ()
         if job.labels is not None:
-            rule, self.classes = find_classes(job.labels, job.class_field, zero, known)
+            rule, self.classes, _ = find_classes(job.labels, job.class_field, zero, known)
             points = traits.per_object and job.crop_mode == rules.FIXED_SIZE and not job.blacken
             self._layers["labels"] = self._layer(job.labels, rule, points)
         elif job.label_raster is not None:
             self.classes = attribute_table.read_classes(job.label_raster)
             _check_class_raster(job.label_raster)
         if job.instances is not None:
-            rule, self.instance_classes = self._instance_classes(job.instances)
+            rule, self.instance_classes, _ = self._instance_classes(job.instances)
             self._layers["instances"] = self._layer(job.instances, rule, False)
         elif job.instances_raster is not None:
             self.instance_classes = attribute_table.read_classes(job.instances_raster)
@@ -283,7 +283,7 @@ class _Labels:
     def _layer(self, vector: VectorInput, rule: ClassRule, points_allowed: bool) -> LabelLayer:
         return LabelLayer(vector, rule, self._job.buffer_radius, points_allowed)
 
-    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass]]:
+    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass], int]:
         """Return the classes of the instance data: by the labels' class field where it has one, else by the rules."""
         try:
             return find_classes(vector, self._job.class_field, False, self.classes)

@@ -15,7 +15,7 @@ from ..events import INFO, WARNING, Log
 from ..models.base import TilePlan
 from ..raster.grid import Grid, plan_grid, same_crs
 from ..raster.output import require_room
-from ..raster.remote import without_credentials
+from ..raster.remote import with_paths, without_credentials
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import MaskArea
 from ..raster.versions import source_state
@@ -119,17 +119,7 @@ def describe(members: Dict[str, Any], path: Callable[[str], str] = without_crede
     kept = {name: value for name, value in members.items() if name not in _PLACE}
     if isinstance(kept.get("options"), dict):
         kept["options"] = {name: value for name, value in kept["options"].items() if name not in _PLACE_OPTIONS}
-    return dict(_with_paths(kept, path))
-
-
-def _with_paths(value: Any, path: Callable[[str], str]) -> Any:
-    """Return JSON members with each member called path replaced."""
-    if isinstance(value, dict):
-        return {
-            name: path(one) if name == "path" and isinstance(one, str) else _with_paths(one, path)
-            for name, one in value.items()
-        }
-    return [_with_paths(one, path) for one in value] if isinstance(value, (list, tuple)) else value
+    return dict(with_paths(kept, path))
 
 
 def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int]]:

@@ -20,7 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 from ..errors import SourceLostError
 
@@ -30,8 +30,8 @@ _PATIENCE, _OPENING = 1800.0, 20.0
 _LONGEST_PAUSE = 60.0
 # Failures in a row while the server answers well, or cannot be asked: then the file is damaged and not the network.
 _ENOUGH, _ENOUGH_UNSEEN = 3, 8
-# Silence that is told, so that a person knows what is waited for, and the engine that the worker lives.
-_SILENCE = 25.0
+# Longest silence while something is waited for: a person shall know what, and the engine that the worker lives.
+_SILENCE = 30.0
 _MARKS = (
     "http://", "https://", "ftp://", "/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift",
     "/vsiwebhdfs", "/vsihdfs",
@@ -81,6 +81,16 @@ def without_credentials(path: str) -> str:
     kept = [one for one in members if not _CREDENTIALS.match(one[0])]
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, urllib.parse.urlencode(kept), ""))
+
+
+def with_paths(value: Any, change: Callable[[str], str]) -> Any:
+    """Return JSON members with each member called path as ``change`` makes it."""
+    if isinstance(value, dict):
+        return {
+            name: change(one) if name == "path" and isinstance(one, str) else with_paths(one, change)
+            for name, one in value.items()
+        }
+    return [with_paths(one, change) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def is_remote(path: str) -> bool:
@@ -258,7 +268,9 @@ def watched(path: str) -> Iterator[None]:
     over, begun = threading.Event(), time.monotonic()
 
     def tell() -> None:
-        while not over.wait(_SILENCE):
+        pause = float(os.environ.get("GDAL_HTTP_LOW_SPEED_TIME") or _SILENCE / 2)
+        while not over.wait(min(pause, _SILENCE)):
+            pause *= 2
             _log.warning("Still waiting for “%s” after %.0f s.", shown(path), time.monotonic() - begun)
 
     teller = threading.Thread(target=tell, daemon=True, name="remote")
