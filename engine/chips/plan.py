@@ -17,7 +17,7 @@ from ..raster.source import RasterSource, source_grids
 from ..raster.versions import source_state
 from ..raster.window import Window, split
 from ..workers.task import TaskContext
-from . import attribute_table, folder, rules
+from . import attribute_table, folder, rules, space
 from .classes import ClassRule, LabelClass, find_classes
 from .images import check_holds
 from .label_store import LabelCounts, LabelLayer, store_labels
@@ -122,13 +122,28 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
         "blocks": len(blocks),
         "classes": plan["classes"],
         "roots": list(bands),
-        "notes": labels.notes(),
+        "notes": [*labels.notes(), *_space(job, items, bands, traits)],
     }
 
 
 def _rasters(job: ExportTrainingData) -> List[RasterInput]:
     further = [one for one in (job.label_raster, job.instances_raster) if one is not None]
     return [*job.inputs, *job.inputs2, *further]
+
+
+def _space(
+    job: ExportTrainingData, items: Sequence[Item], bands: Mapping[str, Bands], traits: rules.Traits
+) -> List[str]:
+    """Return a warning if all windows become chips and will hardly fit on the disk."""
+    if job.mask is not None or not (job.all_tiles or traits.labels == rules.NONE):
+        return []
+    size = 0
+    for one in items:
+        columns, rows = one.layout.shape
+        per_pixel = bands[one.root].count * np.dtype(bands[one.root].dtype).itemsize
+        size += columns * rows * len(one.layout.angles) * one.layout.tile[0] * one.layout.tile[1] * per_pixel
+    found = space.warning(Path(job.output), size)
+    return [found] if found else []
 
 
 def _roots(items: Sequence[Item]) -> List[str]:
@@ -264,14 +279,14 @@ class _Labels:
         zero = not traits.zero_is_background
         known = known if job.existing != rules.REPLACE else ()
         if job.labels is not None:
-            rule, self.classes, _ = find_classes(job.labels, job.class_field, zero, known)
+            rule, self.classes = find_classes(job.labels, job.class_field, zero, known)
             points = traits.per_object and job.crop_mode == rules.FIXED_SIZE and not job.blacken
             self._layers["labels"] = self._layer(job.labels, rule, points)
         elif job.label_raster is not None:
             self.classes = attribute_table.read_classes(job.label_raster)
             _check_class_raster(job.label_raster)
         if job.instances is not None:
-            rule, self.instance_classes, _ = self._instance_classes(job.instances)
+            rule, self.instance_classes = self._instance_classes(job.instances)
             self._layers["instances"] = self._layer(job.instances, rule, False)
         elif job.instances_raster is not None:
             self.instance_classes = attribute_table.read_classes(job.instances_raster)
@@ -283,7 +298,7 @@ class _Labels:
     def _layer(self, vector: VectorInput, rule: ClassRule, points_allowed: bool) -> LabelLayer:
         return LabelLayer(vector, rule, self._job.buffer_radius, points_allowed)
 
-    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass], int]:
+    def _instance_classes(self, vector: VectorInput) -> Tuple[ClassRule, List[LabelClass]]:
         """Return the classes of the instance data: by the labels' class field where it has one, else by the rules."""
         try:
             return find_classes(vector, self._job.class_field, False, self.classes)
