@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -182,13 +182,14 @@ def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         (str(folder), plan["identity"], item.first),
         lambda: RasterSource.open(item.inputs, item.grid, bands, running=True),
     )
-    fids, labels, scores = [], [], []
+    fids, labels, scores, texts = [], [], [], []
     try:
         for numbers, pixels, valid in _chip_batches(item, group - item.first, loaded, reader, bands):
             probabilities = _probabilities(loaded, pixels, valid)
             fids += numbers
             labels += probabilities.argmax(1).tolist()
             scores += probabilities.max(1).tolist()
+            texts += _several(loaded, probabilities)
     finally:
         check_unchanged(reader.used, plan["sources"])
     arrays: Dict[str, Array] = {
@@ -197,8 +198,16 @@ def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         "scores": np.array(scores, np.float32),
     }
     receipt: Dict[str, Any] = {"group": group, "counts": {"predicted": len(fids)}}
-    receipt.update(write_part(WorkFolder(folder).parts / f"{group:08d}.part", arrays, {}))
+    members = {"texts": texts} if any(texts) else {}
+    receipt.update(write_part(WorkFolder(folder).parts / f"{group:08d}.part", arrays, members))
     return receipt
+
+
+def _several(loaded: Loaded, probabilities: Array) -> List[Optional[Tuple[str, str]]]:
+    """Return label and confidence texts of images that may have several labels; None for those with one class."""
+    labels = getattr(loaded.model, "labels", None)
+    found = labels(probabilities, [one.name for one in loaded.classes]) if labels else None
+    return found or [None] * len(probabilities)
 
 
 def _cached(folder: Path, group: int, context: TaskContext) -> Tuple[Dict[str, Any], Chips]:
@@ -300,35 +309,64 @@ def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[s
         "DEEP_RASTER_JOB": json.dumps(describe(plan["job"], shown), ensure_ascii=False, sort_keys=True),
     }
     features, found, names = _joined(job, items, answers)
-    texts = [None if label is None else _class_name(package.definition, label) for label, _ in found]
+    texts = [one.name(package.definition) for one in found]
+    # Where an image may have several labels, the confidences of all classes stand in one text, as ArcGIS writes them.
+    several = any(one.texts is not None for one in found)
+    confidences = np.array([one.confidence(several) for one in found] or [], dtype=object if several else np.float64)
     extra: Dict[str, Tuple[str, Array]] = {
         job.label_field: ("text", np.array(texts or [], dtype=object)),
-        "Confidence": ("real", np.array([score for _, score in found], dtype=np.float64)),
+        "Confidence": ("text" if several else "real", confidences),
     }
     if any(names):
         extra["Item"] = ("text", np.array(names, dtype=object))
     count = write_copies(Path(job.output), features, extra, metadata)
-    context.emit(Log("info", f"{sum(one is not None for one in texts):,} of {count:,} objects got a class."))
+    context.emit(Log("info", f"{sum(bool(one) for one in texts):,} of {count:,} objects got a class."))
     return {"OUTPUT": job.output, "COUNT": count}
 
 
-def _answers(item: Chips, receipts: Dict[int, Dict[str, Any]], work: WorkFolder) -> Dict[int, Tuple[int, float]]:
-    found: Dict[int, Tuple[int, float]] = {}
+class Answer(NamedTuple):
+    """What the network says of one image: its best class, or the texts of all its labels and their confidences."""
+
+    label: Optional[int] = None
+    score: float = float("nan")
+    texts: Optional[Tuple[str, str]] = None
+
+    def name(self, definition: ModelDefinition) -> Optional[str]:
+        """Return the label as it is written, None without one."""
+        if self.texts is not None:
+            return self.texts[0]
+        if self.label is None:
+            return None
+        return definition.classes[self.label].name if self.label < len(definition.classes) else str(self.label)
+
+    def confidence(self, as_text: bool) -> Union[str, float, None]:
+        """Return the confidence as a number, or as text for a layer in which some images have several."""
+        if not as_text:
+            return self.score
+        if self.texts is not None:
+            return self.texts[1]
+        return None if self.label is None else f"{self.score:.6g}"
+
+
+def _answers(item: Chips, receipts: Dict[int, Dict[str, Any]], work: WorkFolder) -> Dict[int, Answer]:
+    found: Dict[int, Answer] = {}
     for group in range(item.first, item.first + item.groups):
         receipt = receipts.get(group)
         if receipt is None or not receipt.get("file"):
             continue
-        arrays, _ = read_part(work.parts / str(receipt["file"]), str(receipt["sha256"]))
-        for fid, label, score in zip(arrays["fids"], arrays["labels"], arrays["scores"]):
-            found[int(fid)] = (int(label), float(score))
+        arrays, members = read_part(work.parts / str(receipt["file"]), str(receipt["sha256"]))
+        texts = members.get("texts") or [None] * len(arrays["fids"])
+        for fid, label, score, several in zip(arrays["fids"], arrays["labels"], arrays["scores"], texts):
+            told = None if several is None else (str(several[0]), str(several[1]))
+            found[int(fid)] = Answer(int(label), float(score), told)
     return found
 
 
 def _joined(
-    job: jobs.ClassifyObjects, items: Sequence[Chips], answers: Sequence[Dict[int, Tuple[int, float]]]
-) -> Tuple[Features, List[Tuple[Optional[int], float]], List[str]]:
-    """Return the features to write, the (class, confidence) of each, and the raster's name where there are several."""
-    nothing: Tuple[Optional[int], float] = (None, float("nan"))
+    job: jobs.ClassifyObjects, items: Sequence[Chips], answers: Sequence[Dict[int, Answer]]
+) -> Tuple[Features, List[Answer], List[str]]:
+    """Return the features to write, the answer for each, and the raster's name where there are several."""
+    nothing = Answer()
     if job.features is None:
         crs = items[0].grid.crs
         outlines = [
@@ -341,7 +379,7 @@ def _joined(
     if not items[0].name:
         return features, [answers[0].get(int(fid), nothing) for fid in features.fids], [""] * len(features)
     positions: List[int] = []
-    found: List[Tuple[Optional[int], float]] = []
+    found: List[Answer] = []
     names: List[str] = []
     for item, answer in zip(items, answers):
         for position, fid in enumerate(features.fids.tolist()):
@@ -350,7 +388,3 @@ def _joined(
                 found.append(answer[fid])
                 names.append(item.name)
     return features.take(np.array(positions, dtype=np.int64)), found, names
-
-
-def _class_name(definition: ModelDefinition, label: int) -> str:
-    return definition.classes[label].name if label < len(definition.classes) else str(label)

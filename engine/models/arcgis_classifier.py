@@ -82,7 +82,7 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
         blacken=definition.blacken_around_feature,
         fixed_crop=definition.crop_size_fixed,
         classes=len(definition.classes),
-        independent=definition.get("MetaDataMode", "") == "MultiLabeled_Tiles",
+        independent=given.number("threshold", 0.5, 0, 1) if definition.has_several_labels else None,
     )
     runner.try_half(model.predict, (2, bands, *side))
     return model

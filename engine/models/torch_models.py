@@ -84,7 +84,8 @@ class TorchObjectClassifier:
         blacken: whether pixels outside the feature are set to 0.
         fixed_crop: whether chips have the image size whatever the feature's.
         classes: how many the definition lists.
-        independent: whether classes do not exclude each other (several labels per chip).
+        independent: the score above which a class is among the labels of a chip, if classes do not exclude each other;
+            None if they do.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class TorchObjectClassifier:
         blacken: bool,
         fixed_crop: bool,
         classes: int,
-        independent: bool = False,
+        independent: Optional[float] = None,
     ) -> None:
         self.runner, self.plan, self.blacken, self.fixed_crop = runner, plan, blacken, fixed_crop
         self._classes, self._independent = classes, independent
@@ -118,7 +119,22 @@ class TorchObjectClassifier:
                 stage="predicting",
                 hint="Correct Classes of the model definition.",
             )
-        return outputs.sigmoid() if self._independent else outputs.softmax(dim=1)
+        return outputs.softmax(dim=1) if self._independent is None else outputs.sigmoid()
+
+    def labels(self, probabilities: npt.NDArray[np.float32], names: Sequence[str]) -> Optional[List[Tuple[str, str]]]:
+        """Return the labels of each chip and the scores of all classes, both joined by semicolons.
+
+        None if classes exclude each other. A chip without any class above the threshold has an empty label.
+        """
+        if self._independent is None:
+            return None
+        return [
+            (
+                ";".join(name for name, score in zip(names, row) if score > self._independent),
+                ";".join(f"{score:.6g}" for score in row),
+            )
+            for row in probabilities.tolist()
+        ]
 
 
 class TorchDetector:

@@ -93,6 +93,11 @@ class ModelDefinition:
         return to_path(self.inference_function).replace("\\", "/").rpartition("/")[2]
 
     @property
+    def has_several_labels(self) -> bool:
+        """Whether classes of a classifier do not exclude each other."""
+        return self.get("MetaDataMode", "") == "MultiLabeled_Tiles"
+
+    @property
     def names_builtin_function(self) -> bool:
         r"""Whether the inference function is part of an ArcGIS installation (``[Functions]System\\...``)."""
         return "[functions]" in self.inference_function.casefold()

@@ -64,6 +64,8 @@ def _names(definition: ModelDefinition) -> List[str]:
             names = ["padding", "score_threshold", "batch_size"]
     elif kind == "ObjectClassification":
         names = ["batch_size", "resampled_image_size"] if configuration == "KerasClassifier" else ["batch_size"]
+        if definition.has_several_labels:
+            names.append("threshold")
     elif kind in ("ImageClassification", "CycleGAN", "Pix2Pix", "Pix2PixHD", "SuperResolution"):
         names = ["padding", "batch_size"]
         if _describes_itself(definition):

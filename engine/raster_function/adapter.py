@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..events import INFO, Event, Log
 from ..models.base import Detections, TilePlan
 from ..package.reading import ClassInfo
-from .feature_set import best_label, class_text, detections, table_classes
+from .feature_set import best_label, class_text, detections, several_labels, table_classes
 from .function import OBJECT_CLASSES, PANOPTIC, PIXELS, Array, Configuration, RasterFunction
 from .loading import keep_gpu, lay_out
 from .missing import STAGE
@@ -233,6 +233,7 @@ class FunctionObjectClassifier(_FunctionModel):
             batch=configuration.batch_size,
         )
         self.fields = function.fields()
+        self._told: List[List[Dict[str, Any]]] = []
 
     def classify(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> List[Dict[str, Any]]:
         """Return the attributes of each chip as the function delivers them (Label, Confidence, ...)."""
@@ -253,9 +254,12 @@ class FunctionObjectClassifier(_FunctionModel):
     def probabilities(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Return (N, classes): the confidence at the class the function chose and 0 else."""
         answers = self.classify(pixels, valid)
+        self._told.append(answers)
         found = np.zeros((len(answers), len(self.classes)), dtype=np.float32)
         for row, members in zip(found, answers):
             position, confidence = best_label(members, self.classes)
+            if position < 0 and several_labels(members, [one.name for one in self.classes]) is not None:
+                continue  # no label at all is an answer where there may be several
             if position < 0:
                 raise ModelError(
                     f"The raster function “{self._function.path.name}” chose the class “{class_text(members)}”, which "
@@ -266,3 +270,13 @@ class FunctionObjectClassifier(_FunctionModel):
                 )
             row[position] = 1.0 if np.isnan(confidence) else confidence
         return found
+
+    def labels(
+        self, probabilities: npt.NDArray[np.float32], names: Sequence[str]
+    ) -> Optional[List[Optional[Tuple[str, str]]]]:
+        """Return labels and confidences as the function wrote them for the last images, where it names several classes.
+
+        None after several calls, as turned copies of the same images have labels of their own.
+        """
+        told, self._told = self._told, []
+        return [several_labels(one, names) for one in told[0]] if len(told) == 1 else None

@@ -97,6 +97,19 @@ def best_label(members: Mapping[str, Any], classes: Sequence[ClassInfo]) -> Tupl
     return (chosen[0], math.nan) if chosen else (-1, math.nan)
 
 
+def several_labels(members: Mapping[str, Any], names: Sequence[str]) -> Optional[Tuple[str, str]]:
+    """Return the texts of labels and confidences where a function may give an image several; None where it gave one.
+
+    Such functions join labels with semicolons, and the confidences of all classes; an image may have no label at all.
+    """
+    lower = {str(key).lower(): value for key, value in members.items()}
+    labels = next((str(lower[key]) for key in _NAME_KEYS if lower.get(key) is not None), "")
+    confidences = str(lower.get("confidence", ""))
+    if ";" in labels or (len(names) > 1 and confidences.count(";") == len(names) - 1):
+        return labels, confidences
+    return None
+
+
 def class_text(members: Mapping[str, Any]) -> str:
     """Return what the function itself calls the class."""
     lower = {str(key).lower(): value for key, value in members.items()}

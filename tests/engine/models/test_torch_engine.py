@@ -147,9 +147,10 @@ def test_objects_of_an_arcgis_detector(tmp_path):
         assert abs(confidence[nearest] / 100 - score) < 1e-4
 
 
-def test_classes_of_features_by_an_arcgis_classifier(tmp_path):
+def classified_features(tmp_path, definition, **arguments):
+    """Run the tool on two features; return what it wrote by feature, and the network's own sums for their chips."""
     state = support.seeded_state("fc_resnet18")
-    opened = support.package(tmp_path / "package", support.members("fc_resnet18"), state)
+    opened = support.package(tmp_path / "package", definition, state)
     pixels = support.pixels((1, 3, 128, 256))
     corners = [(0, 0), (128, 0)]
     features = [shapely.box(LEFT + x * CELL, TOP - 64, LEFT + x * CELL + 64, TOP) for x, _ in corners]
@@ -158,23 +159,38 @@ def test_classes_of_features_by_an_arcgis_classifier(tmp_path):
     pyogrio.raw.write(str(layer), wkb, [np.arange(2)], ["number"], geometry_type="Polygon", crs="EPSG:32632")
     output = tmp_path / "out.gpkg"
     source = raster(tmp_path / "in.tif", pixels[0])
-    job = jobs.ClassifyObjects(
-        (source,), str(opened.path), str(output), jobs.VectorInput(str(layer)), options=options()
-    )
-    run(job)
+    vector = jobs.VectorInput(str(layer))
+    run(jobs.ClassifyObjects((source,), str(opened.path), str(output), vector, options=options(**arguments)))
     trunk = support.torchvision_trunk(state, "0.", "resnet18", 3)
     head = build_head(512, 2).eval()
     head.load_state_dict({key[2:]: one for key, one in state.items() if key.startswith("1.")})
     chips = np.concatenate([pixels[:, :, :, x : x + 128] for x, _ in corners])
     with torch.inference_mode():
-        wanted = head(support.stages(trunk, support.imagenet(chips))["layer4"]).softmax(dim=1).numpy()
+        wanted = head(support.stages(trunk, support.imagenet(chips))["layer4"])
     _, _, _, fields = pyogrio.raw.read(output)
     columns = dict(zip(pyogrio.read_info(output)["fields"], fields))
     order = np.argsort(columns["number"])
-    names = np.array(["Pool", "Roof"])[wanted.argmax(axis=1)]
-    assert list(np.asarray(columns["ClassLabel"])[order]) == list(names)
-    found = np.asarray(columns["Confidence"], float)[order]
-    np.testing.assert_allclose(found, wanted.max(axis=1), atol=1e-4)
+    return {name: np.asarray(values)[order] for name, values in columns.items()}, wanted
+
+
+def test_classes_of_features_by_an_arcgis_classifier(tmp_path):
+    columns, logits = classified_features(tmp_path, support.members("fc_resnet18"))
+    wanted = logits.softmax(dim=1).numpy()
+    assert list(columns["ClassLabel"]) == list(np.array(["Pool", "Roof"])[wanted.argmax(axis=1)])
+    np.testing.assert_allclose(columns["Confidence"].astype(float), wanted.max(axis=1), atol=1e-4)
+
+
+def test_several_labels_of_features_are_joined_as_arcgis_does(tmp_path):
+    definition = {**support.members("fc_resnet18"), "MetaDataMode": "MultiLabeled_Tiles"}
+    chances = classified_features(tmp_path / "plain", definition)[1].sigmoid().numpy()
+    low, high = np.sort(chances.ravel())[[0, 1]]
+    threshold = float(low + high) / 2  # one class of one feature is below
+    columns, _ = classified_features(tmp_path / "chosen", definition, threshold=threshold)
+    names = [";".join(name for name, one in zip(("Pool", "Roof"), row) if one > threshold) for row in chances]
+    assert "Pool;Roof" in names
+    assert list(columns["ClassLabel"]) == names
+    told = np.array([list(map(float, one.split(";"))) for one in columns["Confidence"]])
+    np.testing.assert_allclose(told, chances, atol=1e-4)
 
 
 def test_weights_that_ask_for_code_stop_the_job_and_leave_nothing(tmp_path):
