@@ -5,33 +5,28 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-import shapely
 from affine import Affine
-from rasterio.features import shapes as gdal_shapes
 
 from .. import jobs
 from ..errors import JobError
 from ..events import DEBUG, Log, Progress
 from ..package.dlpk import open_package
 from ..package.reading import ClassInfo
-from ..raster.features import BATCH, FeatureWriter, Field
 from ..raster.grid import Grid
-from ..raster.output import output_errors
 from ..raster.window import Window, split
 from ..raster.writer import BLOCK, Category, RasterProfile, RasterWriter
 from ..workers.task import TaskContext
 from .assemble_objects import provenance
+from .class_polygons import write_polygons
 from .journal import WorkFolder
 from .parts import read_part
 from .pixel_output import FULL_SCORE, SCORE_NODATA
 from .plan import Item, Plan
 from .planning import class_dtype
-from .polygons import simplified
 from .predict import cached_plan
 from .reading import Reader
 from .settings import split_arguments
@@ -199,47 +194,3 @@ def _write_raster(target: Path, profile: RasterProfile, parts: PartReader, name:
                 Window(window.col * scale, window.row * scale, window.width * scale, window.height * scale), pixels
             )
         writer.finish()
-
-
-def write_polygons(
-    source: Path, target: Path, classes: Sequence[ClassInfo], tolerance: float, metadata: Dict[str, str], crs: str
-) -> int:
-    """Write the regions of a class raster as polygons along pixel edges; nodata has none.
-
-    Args:
-        source: class raster.
-        target: GeoPackage with the fields Class and Classvalue.
-        classes: names of the values.
-        tolerance: of the simplification, in pixels (0: none).
-        metadata: text members that the layer carries.
-        crs: WKT of the raster, or empty.
-    """
-    names = {one.value: one.name for one in classes}
-    fields = [Field("Class", "text"), Field("Classvalue", "integer")]
-    with FeatureWriter(target, fields, "Polygon", crs, metadata) as writer:
-        for values, polygons in _regions(source, tolerance):
-            texts = [names.get(one) or ("Background" if one == 0 else str(one)) for one in values]
-            writer.add(
-                np.array(polygons, dtype=object),
-                {"Class": np.array(texts, dtype=object), "Classvalue": np.array(values, np.int64)},
-            )
-        return writer.finish()
-
-
-def _regions(source: Path, tolerance: float) -> Iterator[Tuple[List[int], List[shapely.Geometry]]]:
-    """Yield batches of (class values, polygons) of a class raster, in the order in which GDAL closes them."""
-    with output_errors(source), rasterio.open(source) as dataset:
-        step = float(np.hypot(dataset.transform.a, dataset.transform.d))
-        values: List[int] = []
-        polygons: List[shapely.Geometry] = []
-        for geometry, value in gdal_shapes(rasterio.band(dataset, 1), connectivity=4, transform=dataset.transform):
-            if value == dataset.nodata:
-                continue
-            rings = geometry["coordinates"]
-            polygon = shapely.Polygon(rings[0], rings[1:])
-            values.append(int(value))
-            polygons.append(simplified(polygon, tolerance * step) if tolerance else polygon)
-            if len(values) == BATCH:
-                yield values, polygons
-                values, polygons = [], []
-        yield values, polygons

@@ -123,7 +123,7 @@ class RasterWriter:
         """
         pixels = np.ascontiguousarray(pixels, dtype=self._profile.dtype)
         with output_errors(self._target):
-            self._dataset.write(pixels, window=_window(window))
+            self._dataset.write(pixels, window=rasterio_window(window))
         # A sample of what was written, thinned out as the file grows, is compared with the finished file.
         if self._count % (1 + self._count // 64) == 0:
             self._probes.append((window, zlib.crc32(pixels.data.cast("B"))))
@@ -161,7 +161,7 @@ class RasterWriter:
             )  # fmt: skip
             same &= bool(dataset.crs) == bool(profile.grid.crs)
             for window, checksum in self._probes[::step]:
-                same = same and zlib.crc32(dataset.read(window=_window(window)).data.cast("B")) == checksum
+                same = same and zlib.crc32(dataset.read(window=rasterio_window(window)).data.cast("B")) == checksum
         if not same:
             raise OutputError(
                 f"“{self._target}” was written, but reading it again gives something else.",
@@ -240,7 +240,8 @@ def attribute_table(categories: Sequence[Category]) -> str:
     return "\n".join(lines)
 
 
-def _window(window: Window) -> RasterioWindow:
+def rasterio_window(window: Window) -> RasterioWindow:
+    """Return the window as rasterio takes it."""
     return RasterioWindow(window.col, window.row, window.width, window.height)
 
 
