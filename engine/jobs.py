@@ -7,6 +7,7 @@ Paths are absolute. Coordinates carry their CRS. This module uses the standard l
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple, Type, TypeVar, Union
@@ -297,7 +298,7 @@ def value_from_dict(kind: Type[T], members: Any, where: str) -> T:
     """Build the frozen dataclass ``kind`` from a JSON object; ``where`` names it in errors."""
     if not isinstance(members, dict):
         raise JobError(f"{where}: an object is expected, found {members!r}.")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(members) - set(known))
     if unknown:
@@ -309,6 +310,11 @@ def value_from_dict(kind: Type[T], members: Any, where: str) -> T:
         elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             raise JobError(f"{where}: the parameter {name} is missing.")
     return kind(**values)
+
+
+@functools.cache
+def _hints(kind: Type[Any]) -> Dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _decode(hint: Any, value: Any, where: str) -> Any:
