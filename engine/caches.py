@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again: unpacked packages, converted weights. Standard library alone."""
+"""Where things are kept that can be made again: packages, weights, measurements. Standard library alone."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def package_cache() -> Path:
 def weights_cache() -> Path:
     """Return the folder of weights converted into a safe form, by content hash."""
     return cache_root() / "weights"
+
+
+def measured_cache() -> Path:
+    """Return the folder of what was measured of networks, by content hash."""
+    return cache_root() / "measured"

@@ -90,6 +90,8 @@ class Plan:
         classes: of the network.
         shape: of objects, as package functions number them: 1 point, 2 multipoint, 3 line, 4 polygon.
         declared: (name, kind) of the fields that a package's function declares for its objects.
+        memory: what was measured and decided: bytes of a ``worker``, of its ``rest`` and of each ``pixel`` of a call,
+            and how many ``workers`` fit.
     """
 
     identity: str
@@ -104,6 +106,7 @@ class Plan:
     classes: Tuple[ClassInfo, ...]
     shape: int = 4
     declared: Tuple[Tuple[str, str], ...] = ()
+    memory: Dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def groups(self) -> int:
@@ -133,6 +136,7 @@ class Plan:
             "classes": [dataclasses.astuple(one) for one in self.classes],
             "shape": self.shape,
             "declared": self.declared,
+            "memory": self.memory,
         }
 
     @classmethod
@@ -151,6 +155,7 @@ class Plan:
             tuple(ClassInfo(value, name, tuple(color) if color else None) for value, name, color in members["classes"]),
             members["shape"],
             tuple((name, kind) for name, kind in members["declared"]),
+            dict(members.get("memory", {})),
         )
 
 

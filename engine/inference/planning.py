@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -19,20 +18,23 @@ from ..raster.remote import with_paths, without_credentials
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import MaskArea
 from ..raster.versions import source_state
+from ..workers.devices import core_count
 from ..workers.task import TaskContext
+from .fitting import fit, memory_budget
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load
+from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
-from .receptive import receptive_field_halo
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
 # Groups that every worker gets at least.
 _GROUPS_EACH = 6
-# Halos above this, in pixels, would need tiles so large that being exact does not pay.
-_MOST_HALO = 96
 # Members of a job that change where and how it runs, but not what comes out.
 _PLACE = ("output", "confidence_output", "probabilities_output", "polygons_output")
 _PLACE_OPTIONS = ("processor", "gpu_id", "workers", "cluster", "resume", "trust")
+_PLACE_ARGUMENTS = ("memory_budget",)
+# Name, files and files of the second date of a raster of the job.
+_Set = Tuple[str, Tuple[jobs.RasterInput, ...], Tuple[jobs.RasterInput, ...]]
 
 
 def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -43,8 +45,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         context: of the task.
 
     Returns:
-        ``groups``, ``done`` (numbers of finished groups), ``pixels`` of the grid, and ``ways``: the first number, rows
-        and columns of the groups of each item.
+        ``groups``, ``done`` (numbers of finished groups), ``pixels`` of the grid, ``ways``: the first number, rows and
+        columns of the groups of each item, and ``workers``: how many may run for want of memory (0: all).
     """
     job: Any = jobs.from_dict(payload["job"])
     name, options = str(payload["job"]["job"]), job.options
@@ -60,30 +62,42 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         _require_room(name, job, pixels, loaded, work)
     _tell(plan, pixels, context)
     ways = [(one.first, one.grouping.rows, one.grouping.columns) for one in plan.items]
-    return {"groups": plan.groups, "done": done, "pixels": pixels, "ways": ways}
+    workers = int(plan.memory.get("workers", 0)) if context.device == "cpu" else 0
+    return {"groups": plan.groups, "done": done, "pixels": pixels, "ways": ways, "workers": workers}
 
 
 def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], context: TaskContext) -> Plan:
     """Return the plan of a job over tiles."""
     options, sets = job.options, _item_inputs(name, job)
     bands = _bands(loaded, sets[0][1], sets[0][2])
-    tiles = _measured(name, loaded, sets[0][1], sets[0][2], bands, options)
+    pixels = Pixels.of(sets[0][1], sets[0][2], bands)
+    tiles, need = measure(name, loaded, pixels, options, context.device, context.threads)
     blend = name in ("classifypixels", "detectchange") and _blends(tiles, loaded)
     tiles = _blended(tiles) if blend else tiles
     values = getattr(loaded.model, "values", None)
+    cuts = _cuts(sets, options, loaded)
+    fitted = fit(
+        need,
+        tiles,
+        lambda side: [_layout(one, tiles, blend, side) for one in cuts],
+        1 if options.cluster else _workers(options),
+        0 if options.cluster and not loaded.settings.memory_budget else memory_budget(loaded.settings.memory_budget),
+    )
+    if fitted.sentence:
+        context.emit(Log(INFO if fitted.fits else WARNING, fitted.sentence))
     items: List[Item] = []
     first = 0
-    for item_name, inputs, second in sets:
-        grid = _grid(inputs, second, options, loaded)
-        if items and not same_crs(grid.crs, items[0].grid.crs) and not (grid.crs and items[0].grid.crs):
-            raise JobError(
-                f"The raster “{item_name}” cannot go into one result with the others, because only one of them has a "
-                "coordinate reference system.",
-                hint="Set the CRS of the raster that lacks it.",
-            )
-        item = _cut(item_name, inputs, second, grid, tiles, blend, values, first, _workers(options))
-        items.append(item)
-        first += item.grouping.count
+    kept = _kept_bytes(job, tiles, values, blend)
+    for one, layout in zip(cuts, fitted.layouts):
+        grouping = plan_groups(
+            layout,
+            read_bytes=pixels.bands * pixels.dtype.itemsize + 1,
+            kept_bytes=kept,
+            at_least=_GROUPS_EACH * _workers(options),
+            block=one.block,
+        )
+        items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first))
+        first += grouping.count
     if options.mask and not any(len(MaskArea.read(options.mask, one.grid)) for one in items):
         raise JobError(
             "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
@@ -96,7 +110,7 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
     return Plan(
         identity,
         members,
-        tiles,
+        dataclasses.replace(tiles, batch=fitted.batch),
         bands,
         "bilinear" if options.cell_size > 0 else "nearest",
         blend,
@@ -106,6 +120,7 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         loaded.classes,
         int(getattr(loaded.model, "geometry_type", 4)),
         tuple(getattr(loaded.model, "declared", ())),
+        {"worker": fitted.worker, "rest": need.rest, "pixel": need.pixel, "workers": fitted.workers},
     )
 
 
@@ -118,7 +133,11 @@ def describe(members: Dict[str, Any], path: Callable[[str], str] = without_crede
     """
     kept = {name: value for name, value in members.items() if name not in _PLACE}
     if isinstance(kept.get("options"), dict):
-        kept["options"] = {name: value for name, value in kept["options"].items() if name not in _PLACE_OPTIONS}
+        options = {name: value for name, value in kept["options"].items() if name not in _PLACE_OPTIONS}
+        if isinstance(options.get("arguments"), dict):
+            told = options["arguments"].items()
+            options["arguments"] = {name: value for name, value in told if name not in _PLACE_ARGUMENTS}
+        kept["options"] = options
     return dict(with_paths(kept, path))
 
 
@@ -136,10 +155,10 @@ def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int
 
 
 def _workers(options: jobs.RunOptions) -> int:
-    return options.workers or (16 if options.cluster else os.cpu_count() or 1)
+    return options.workers or (16 if options.cluster else core_count())
 
 
-def _item_inputs(name: str, job: Any) -> List[Tuple[str, Tuple[jobs.RasterInput, ...], Tuple[jobs.RasterInput, ...]]]:
+def _item_inputs(name: str, job: Any) -> List[_Set]:
     if name == "detectchange":
         return [("", (job.from_raster,), (job.to_raster,))]
     if not job.inputs:
@@ -191,42 +210,10 @@ def _bands(
     return resolve_bands(loaded.bands, descriptions)
 
 
-def _measured(
-    name: str,
-    loaded: Loaded,
-    inputs: Sequence[jobs.RasterInput],
-    second: Sequence[jobs.RasterInput],
-    bands: Optional[Tuple[int, ...]],
-    options: jobs.RunOptions,
-) -> TilePlan:
-    """Return the network's plan, with a halo of our own where nobody has stated a padding.
-
-    Networks of free size are measured; detectors without any context get an eighth of a tile, so that what a tile cuts
-    is whole in the next one.
-    """
-    plan: TilePlan = loaded.model.plan
-    definition = loaded.package.definition
-    stated = "padding" in options.arguments or definition.model_padding is not None
-    if name == "detectobjects" and not (plan.halo or plan.outer or stated or "Padding" in definition.members):
-        return dataclasses.replace(plan, halo=min(plan.width, plan.height) // 8)
-    if name not in ("classifypixels", "detectchange") or plan.fixed or plan.exact or plan.outer or stated:
-        return plan
-    if plan.scale != 1 or loaded.settings.blend:
-        return plan
-    with RasterSource.open(inputs[:1]) as source:
-        count, dtype = source.count, source.dtype
-    if second:
-        with RasterSource.open(second[:1]) as source:
-            count += source.count
-    count = len(bands) if bands is not None else count
-    high = 255.0 if dtype.kind not in "iu" else float(min(np.iinfo(dtype).max, 10_000))
-    halo = receptive_field_halo(loaded.model.scores, count, dtype, plan.multiple, _MOST_HALO, high)
-    return plan if halo is None else dataclasses.replace(plan, halo=halo, exact=True)
-
-
 def _blends(plan: TilePlan, loaded: Loaded) -> bool:
-    """Return whether tiles are blended: on request, or when a network of unknown reach has no padding at all."""
-    return not plan.exact and not plan.outer and plan.scale == 1 and (loaded.settings.blend or plan.halo == 0)
+    """Return whether tiles are blended: on request, for networks that look everywhere, or without any padding."""
+    wanted = loaded.settings.blend or plan.blend or plan.halo == 0
+    return not plan.exact and not plan.outer and plan.scale == 1 and wanted
 
 
 def _blended(plan: TilePlan) -> TilePlan:
@@ -234,37 +221,49 @@ def _blended(plan: TilePlan) -> TilePlan:
     return dataclasses.replace(plan, halo=overlap)
 
 
-def _cut(
-    name: str,
-    inputs: Tuple[jobs.RasterInput, ...],
-    second: Tuple[jobs.RasterInput, ...],
-    grid: Grid,
-    tiles: TilePlan,
-    blend: bool,
-    values: Any,
-    first: int,
-    workers: int,
-) -> Item:
-    with RasterSource.open(inputs, grid) as source:
-        block, bands, itemsize = source.block_shape, source.count, source.dtype.itemsize
-    align = block[0] if block[0] == block[1] and len(inputs) == 1 else 1
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """A raster that is to be cut: name, files, grid, and the (rows, columns) in which it is stored."""
+
+    name: str
+    inputs: Tuple[jobs.RasterInput, ...]
+    second: Tuple[jobs.RasterInput, ...]
+    grid: Grid
+    block: Tuple[int, int]
+
+
+def _cuts(sets: Sequence[_Set], options: jobs.RunOptions, loaded: Loaded) -> List[_Cut]:
+    found: List[_Cut] = []
+    for name, inputs, second in sets:
+        grid = _grid(inputs, second, options, loaded)
+        if found and not same_crs(grid.crs, found[0].grid.crs) and not (grid.crs and found[0].grid.crs):
+            raise JobError(
+                f"The raster “{name}” cannot go into one result with the others, because only one of them has a "
+                "coordinate reference system.",
+                hint="Set the CRS of the raster that lacks it.",
+            )
+        with RasterSource.open(inputs, grid) as source:
+            found.append(_Cut(name, inputs, second, grid, source.block_shape))
+    return found
+
+
+def _layout(one: _Cut, tiles: TilePlan, blend: bool, side_limit: int) -> TileLayout:
+    grid, block = one.grid, one.block
     if blend:
         # Blended tiles keep the size that the network was trained on.
-        layout = TileLayout(
+        return TileLayout(
             fixed_spans(grid.width, tiles.width, tiles.halo, tiles.multiple),
             fixed_spans(grid.height, tiles.height, tiles.halo, tiles.multiple),
         )
-    else:
-        layout = plan_tiles(grid.width, grid.height, tiles, align=align)
-    scores = 4 * (len(values) if values is not None else 1)
-    grouping = plan_groups(
-        layout,
-        read_bytes=bands * itemsize * (2 if second else 1) + 1,
-        kept_bytes=1 + (2 * scores if blend or values is None else scores // 4) * tiles.scale**2,
-        at_least=_GROUPS_EACH * workers,
-        block=block,
-    )
-    return Item(name, inputs, second, grid, layout, grouping, first)
+    align = block[0] if block[0] == block[1] and len(one.inputs) == 1 else 1
+    return plan_tiles(grid.width, grid.height, tiles, side_limit=side_limit, align=align)
+
+
+def _kept_bytes(job: Any, tiles: TilePlan, values: Any, blend: bool) -> int:
+    """Return the bytes that a pixel of a group occupies until the group is finished."""
+    channels = len(values) if values is not None else 1
+    size = class_dtype(values)[0].itemsize + (channels if getattr(job, "probabilities_output", "") else 0) + 1
+    return 1 + (size + (4 * (channels + 1) if blend else 0)) * tiles.scale**2
 
 
 def _check_cell_size(grid: Grid, asked: float, loaded: Loaded, context: TaskContext) -> None:

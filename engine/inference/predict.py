@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from .augment import augmented_detections, augmented_scores
 from .blend import Blender, ramp
 from .journal import WorkFolder
 from .loading import Loaded, load
+from .lost import crumb_of, leave_crumb, read_crumb, remove_crumb
 from .parts import write_part
 from .pixel_output import PixelOutput
 from .plan import Item, Plan
@@ -33,11 +34,17 @@ from .seams import at_home, cut_sides, owned
 from .tiles import Tile, TileGroup, group_inner, touching, widest
 
 Array = npt.NDArray[Any]
+# Where a worker remembers how many images of this job it can predict at a time.
+_BATCH = "inference.batch"
 
 
 @dataclass
 class Counts:
-    """What became of the tiles of a group, and the processor seconds they took: all, and inside the network."""
+    """What became of the tiles of a group, and the processor seconds they took, in all and by stage.
+
+    What is not reading, network or writing is cutting, choosing classes and masking. ``wait_seconds`` are those of a
+    clock in which pixels were not there yet.
+    """
 
     predicted: int = 0
     nodata: int = 0
@@ -46,7 +53,10 @@ class Counts:
     failed: int = 0
     input_pixels: int = 0
     seconds: float = 0.0
+    read_seconds: float = 0.0
     network_seconds: float = 0.0
+    write_seconds: float = 0.0
+    wait_seconds: float = 0.0
 
 
 @dataclass
@@ -61,22 +71,39 @@ class Work:
     mask: Optional[MaskArea]
     reader: Reader
     emit: Callable[[Event], None]
+    crumb: Path
+    batch: int = 1
+    left_out: FrozenSet[int] = frozenset()
     counts: Counts = field(default_factory=Counts)
 
     def ask(self, method: Callable[[Array, Array], Any], pixels: Array, valid: Array) -> Any:
-        """Return what a method of the network answers, and note the time it takes."""
+        """Return what a method of the network answers, and note the time it takes; halve what memory is too small for.
+
+        Raises:
+            MemoryError: it is too small for a single image.
+        """
         start = time.thread_time()
         try:
             return method(pixels, valid)
+        except MemoryError:
+            if len(pixels) == 1:
+                raise
         finally:
             self.counts.network_seconds += time.thread_time() - start
+        half = len(pixels) // 2
+        if self.batch > half:
+            self.batch = half
+            self.emit(Log(WARNING, f"There is too little memory; going on with {half} images at a time."))
+        parts = [self.ask(method, pixels[:half], valid[:half]), self.ask(method, pixels[half:], valid[half:])]
+        return parts[0] + parts[1] if isinstance(parts[0], list) else np.concatenate(parts)
 
 
 def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Predict one group of tiles.
 
     Args:
-        payload: ``work`` (path of the work folder) and ``group`` (number within the job).
+        payload: ``work`` (path of the work folder) and ``group`` (number within the job); ``leave_out``: tiles of it
+            that are not to be predicted, because they took workers with them.
         context: of the task.
 
     Returns:
@@ -84,6 +111,8 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     """
     start = time.process_time()
     work = _prepare(Path(payload["work"]), int(payload["group"]), context)
+    work.left_out = frozenset(payload.get("leave_out", ()))
+    work.counts.failed += len(work.left_out)
     work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
     arrays, members = predict_objects(work) if objects else predict_pixels(work)
@@ -92,9 +121,13 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     work.loaded.tell(context)
     receipt: Dict[str, Any] = {"group": int(payload["group"]), "counts": vars(work.counts)}
     if arrays:
-        parts = WorkFolder(Path(payload["work"])).parts
+        parts, begin = WorkFolder(Path(payload["work"])).parts, time.thread_time()
         receipt.update(write_part(parts / f"{int(payload['group']):08d}.part", arrays, members))
+        work.counts.write_seconds = time.thread_time() - begin
+    work.counts.read_seconds, work.counts.wait_seconds = work.reader.take_times()
     work.counts.seconds = time.process_time() - start
+    context.state[_BATCH] = (work.plan.identity, work.batch)
+    remove_crumb(work.crumb)
     return receipt
 
 
@@ -129,7 +162,16 @@ def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
     kept = context.state.get("inference.mask")
     if kept is None or kept[0] != key:
         kept = context.state["inference.mask"] = (key, mask_area(job, item.grid))
-    return Work(plan, job, item, tile_group, loaded, kept[1], reader, context.emit)
+    crumb = crumb_of(WorkFolder(folder), group)
+    batch = _batch(plan, read_crumb(WorkFolder(folder), group)[0], context.state.get(_BATCH))
+    reader.take_times()
+    return Work(plan, job, item, tile_group, loaded, kept[1], reader, context.emit, crumb, batch)
+
+
+def _batch(plan: Plan, fatal: Sequence[int], kept: Any) -> int:
+    """Return the images of a call: those of the plan, but half of those that an earlier worker died of."""
+    found = plan.tiles.batch if kept is None or kept[0] != plan.identity else min(plan.tiles.batch, kept[1])
+    return max(1, min(found, len(fatal) // 2) if fatal else found)
 
 
 def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
@@ -250,10 +292,9 @@ def _weights(work: Work, tile: Tile) -> Tuple[Array, Array]:
 
 def _batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:
     """Yield (tiles, pixels (N, bands, rows, columns), valid (N, rows, columns)) of the tiles worth predicting."""
-    size = max(1, work.plan.tiles.batch)
     waiting: List[Tuple[Tile, Array, Array]] = []
     for tile, pixels, valid in _tiles(work):
-        if waiting and (len(waiting) == size or waiting[0][1].shape != pixels.shape):
+        if waiting and (len(waiting) >= work.batch or waiting[0][1].shape != pixels.shape):
             _locate(work, [one[0] for one in waiting])
             yield _stacked(waiting)
             waiting = []
@@ -268,7 +309,8 @@ def _stacked(waiting: List[Tuple[Tile, Array, Array]]) -> Tuple[List[Tile], Arra
 
 
 def _locate(work: Work, tiles: List[Tile]) -> None:
-    """Tell a network that asks for it where the block of its next call lies (package code may use the place)."""
+    """Note where the next call lies: for whoever finds this worker dead, and for a network that asks for it."""
+    leave_crumb(work.crumb, [one.index for one in tiles], [work.item.grid.window_bounds(one.inner) for one in tiles])
     if len(tiles) == 1 and hasattr(work.loaded.model, "location"):
         grid = work.item.grid
         work.loaded.model.location = {
@@ -339,6 +381,7 @@ def _tile_rows(work: Work) -> List[List[Tile]]:
 
 def _wanted(work: Work, tiles: List[Tile]) -> List[Tile]:
     """Return the tiles that meet the mask; the others are never read."""
+    tiles = [one for one in tiles if one.index not in work.left_out]
     if work.mask is None:
         return tiles
     wanted = [one for one in tiles if work.mask.intersects(work.item.grid.window_bounds(one.inner))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, List, Optional, Sequence, Set, Tuple
 
@@ -82,6 +83,7 @@ class Reader:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._key: Any = None
         self._source: Any = None
+        self._seconds = self._waited = 0.0
 
     @classmethod
     def of(cls, context: TaskContext) -> Reader:
@@ -107,8 +109,28 @@ class Reader:
         return self._thread.submit(self._read, window)
 
     def _read(self, window: Window) -> Tuple[Pixels, Mask]:
-        pixels, valid = self._source.read(window)
-        return pixels, valid
+        start = time.thread_time()
+        try:
+            pixels, valid = self._source.read(window)
+            return pixels, valid
+        finally:
+            self._seconds += time.thread_time() - start
+
+    def result(self, future: Future[Tuple[Pixels, Mask]]) -> Any:
+        """Wait for a window; one that cannot be read gives its RasterError in place of pixels."""
+        start = time.monotonic()
+        try:
+            return future.result()
+        except RasterError as error:
+            return error
+        finally:
+            self._waited += time.monotonic() - start
+
+    def take_times(self) -> Tuple[float, float]:
+        """Return the processor seconds of reading and the seconds of waiting for it since the last time."""
+        found = (self._seconds, self._waited)
+        self._seconds = self._waited = 0.0
+        return found
 
     @property
     def used(self) -> Set[RasterInput]:
@@ -125,13 +147,6 @@ class Reader:
         if self._source is not None:
             self._source.close()
             self._source = None
-
-
-def _result(future: Future[Tuple[Pixels, Mask]]) -> Any:
-    try:
-        return future.result()
-    except RasterError as error:
-        return error
 
 
 def read_ahead(reader: Reader, windows: List[Optional[Window]]) -> Any:
@@ -152,7 +167,7 @@ def read_ahead(reader: Reader, windows: List[Optional[Window]]) -> Any:
             start(position + 1)
             future = futures[position]
             futures[position] = None
-            yield None if future is None else _result(future)
+            yield None if future is None else reader.result(future)
     finally:
         for one in futures:
             if one is not None:

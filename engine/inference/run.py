@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from .. import jobs
 from ..errors import DeepRasterError, JobCancelled, JobError, WorkerError
 from ..events import DEBUG, WARNING
 from ..session import Placement, Quarantined, Session
 from .journal import Journal, WorkFolder
+from .lost import MOST_ROUNDS, describe, read_crumb, without_blame
 from .walk import Walk
 
 # Shares of the progress bar: the plan with the loading of the network, then the tiles, then the assembly.
@@ -61,48 +63,68 @@ def _run(
     session.progress(0.0, "Opening the model and the rasters")
     job, placement = prepare_model(job, session, work.path)
     plan = session.call(planning, {"job": jobs.to_dict(job), **payload}, placement, span=(0.0, _PLANNED))
+    if plan.get("workers") and not placement.cluster:
+        placement = dataclasses.replace(placement, workers=int(plan["workers"]))
     failed = hand_out(predict, session, work, plan, placement)
+    if failed and _goes_on(job):
+        failed = _without_tiles_to_blame(predict, session, work, plan, placement, failed)
     if failed:
-        _give_up_or_go_on(job, session, failed, plan["groups"])
+        _give_up_or_go_on(job, session, work, failed, plan["groups"])
     session.progress(_PREDICTED, "Writing the result")
     return session.call(assemble, payload, Placement(processor=jobs.CPU), span=(_PREDICTED, 1.0))
 
 
 def hand_out(
-    task: str, session: Session, work: WorkFolder, plan: Dict[str, Any], placement: Placement
+    task: str,
+    session: Session,
+    work: WorkFolder,
+    plan: Dict[str, Any],
+    placement: Placement,
+    more: Optional[Mapping[int, Dict[str, Any]]] = None,
 ) -> List[Quarantined]:
-    """Have all unfinished groups done and their receipts written to the journal; return those that failed for good."""
+    """Have all unfinished groups done and their receipts written to the journal; return those that failed for good.
+
+    Args:
+        task: that does one group.
+        session: of the engine.
+        work: the work folder.
+        plan: ``groups`` (how many), ``done`` (numbers of the finished ones) and, for tiles, ``ways``.
+        placement: of the task.
+        more: further members of the payload of some groups.
+    """
     done: Set[int] = set(plan["done"])
     total, finished = int(plan["groups"]), len(done)
     skipped: Dict[str, int] = {"nodata": 0, "outside": 0, "constant": 0}
-    seconds: Dict[str, float] = {"seconds": 0.0, "network_seconds": 0.0}
+    seconds = dict.fromkeys(("seconds", "read_seconds", "network_seconds", "write_seconds", "wait_seconds"), 0.0)
+    pixels = {"input_pixels": 0, "raster_pixels": int(plan.get("pixels", 0))}
 
     # Parts without a place of their own (chips of features) come one after the other.
     walk = Walk(plan.get("ways") or [(0, total, 1)], done)
 
     def payloads() -> Iterator[Dict[str, Any]]:
         for group in walk:
-            yield {"work": str(work.path), "group": group}
+            yield {"work": str(work.path), "group": group, **((more or {}).get(group) or {})}
 
     with Journal(work) as journal:
 
-        def on_receipt(_index: int, _payload: Dict[str, Any], receipt: Dict[str, Any]) -> None:
+        def on_receipt(_index: int, payload: Dict[str, Any], receipt: Dict[str, Any]) -> None:
             nonlocal finished
-            journal.add(receipt)
-            walk.finished(int(receipt["group"]))
+            journal.add(receipt, payload["group"])
+            walk.finished(int(payload["group"]))
             finished += 1
             counts = receipt.get("counts", {})
             for name in skipped:
                 skipped[name] += int(counts.get(name, 0))
             for name in seconds:
                 seconds[name] += float(counts.get(name, 0.0))
+            pixels["input_pixels"] += int(counts.get("input_pixels", 0))
             share = _PLANNED + (_PREDICTED - _PLANNED) * finished / max(1, total)
             session.progress(share, f"Predicting: part {finished:,} of {total:,}")
 
         failed = session.each(task, payloads(), on_receipt, placement)
     if seconds["seconds"]:
-        text = f"Predicting took {seconds['seconds']:.1f} s of processor time, {seconds['network_seconds']:.1f} s of it"
-        session.log(f"{text} in the network.", DEBUG)
+        told = {name: round(value, 3) for name, value in (*seconds.items(), *pixels.items())}
+        session.log(f"Statistics of predicting: {json.dumps(told)}", DEBUG)
     if any(skipped.values()):
         session.log(
             f"Tiles left out: {skipped['nodata']:,} without data, {skipped['outside']:,} outside the mask, "
@@ -111,18 +133,48 @@ def hand_out(
     return failed
 
 
-def _give_up_or_go_on(job: Any, session: Session, failed: List[Quarantined], total: int) -> None:
+def _goes_on(job: Any) -> bool:
+    """Return whether the result is to be written without tiles that cannot be done."""
+    return bool(job.options.arguments.get("failed_tiles", "stop").strip().lower() == "nodata")
+
+
+def _without_tiles_to_blame(
+    task: str,
+    session: Session,
+    work: WorkFolder,
+    plan: Dict[str, Any],
+    placement: Placement,
+    failed: List[Quarantined],
+) -> List[Quarantined]:
+    """Do lost groups again without the tiles at which their workers died; return those that still fail."""
+    for _ in range(MOST_ROUNDS):
+        known = [(without_blame(work, one.payload), one) for one in failed]
+        again = {int(payload["group"]): payload for (payload, boxes), _ in known if boxes}
+        if not again:
+            break
+        for (_, boxes), one in known:
+            if boxes:
+                session.log(f"Left empty is the tile at {describe(boxes)}: {one.reason}", WARNING)
+        rest = [number for number in range(int(plan["groups"])) if number not in again]
+        lost = hand_out(task, session, work, {**plan, "done": rest}, placement, again)
+        failed = [one for (_, boxes), one in known if not boxes] + lost
+    return failed
+
+
+def _give_up_or_go_on(job: Any, session: Session, work: WorkFolder, failed: List[Quarantined], total: int) -> None:
     """End the job when tiles failed for good, or say that they stay empty, as the argument failed_tiles asks."""
     reasons = "; ".join(sorted({one.reason for one in failed}))
     numbers = ", ".join(str(one.payload.get("group")) for one in failed[:20])
-    if job.options.arguments.get("failed_tiles", "stop").strip().lower() == "nodata":
+    if _goes_on(job):
         session.log(f"{len(failed)} of {total} parts could not be done and stay empty ({numbers}): {reasons}", WARNING)
         return
+    boxes = [box for one in failed for box in read_crumb(work, int(one.payload["group"]))[1]]
+    place = f" It happened at the tile at {describe(boxes)}." if boxes else ""
     raise WorkerError(
-        f"{len(failed)} of {total} parts could not be done ({numbers}): {reasons}",
+        f"{len(failed)} of {total} parts could not be done ({numbers}): {reasons}.{place}",
         stage="predicting",
         hint="What is finished is kept; start the same job again to go on. With the model argument "
-        "failed_tiles=nodata the result is written without these parts.",
+        "failed_tiles=nodata the result is written without these tiles.",
     )
 
 

@@ -24,6 +24,7 @@ class HostSettings:
         failed_tiles: "stop" ends the job resumable when tiles fail for good, "nodata" goes on without them.
         simplify: tolerance in pixels for the outlines of masks and class polygons (0: none).
         regularize: whether outlines of masks are made right-angled, as buildings are.
+        memory_budget: megabytes that the job may use (0: half of what is free).
     """
 
     test_time_augmentation: bool = False
@@ -33,6 +34,7 @@ class HostSettings:
     failed_tiles: str = "stop"
     simplify: float = 0.0
     regularize: bool = False
+    memory_budget: float = 0.0
 
 
 def split_arguments(given: Mapping[str, str], package: ModelPackage) -> Tuple[HostSettings, Dict[str, str]]:

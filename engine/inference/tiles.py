@@ -144,17 +144,19 @@ def free_spans(length: int, size: int, halo: int, multiple: int = 1, align: int 
     return tuple(spans)
 
 
-def free_side(plan: TilePlan, limit: int = MAX_SIDE) -> int:
+def free_side(plan: TilePlan, limit: int = MAX_SIDE, memory: int = 0) -> int:
     """Return the tile side for a network of free size that keeps redundant work below :data:`REDUNDANCY`.
 
     Args:
         plan: of the network; its own size is the least.
-        limit: largest side that memory allows.
+        limit: largest side of interest.
+        memory: largest side that memory allows; 0 for any. It alone may ask for less than the network's own size.
     """
     side = max(plan.width, plan.height, MIN_SIDE)
     if plan.halo:
         side = max(side, math.ceil(2 * plan.halo / (1 - REDUNDANCY**-0.5)))
     side = min(side, max(limit, 4 * plan.halo, plan.width, plan.height))
+    side = min(side, memory) if memory else side
     return ceil_to(max(side, 2 * plan.halo + plan.multiple), plan.multiple)
 
 
@@ -196,14 +198,14 @@ class TileLayout:
         return work / (self.columns[-1].inner_stop * self.rows[-1].inner_stop)
 
 
-def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = MAX_SIDE, align: int = 1) -> TileLayout:
+def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = 0, align: int = 1) -> TileLayout:
     """Cut a grid of ``width`` x ``height`` pixels for a network.
 
     Args:
         width: columns of the grid.
         height: rows of the grid.
         plan: what the network wants.
-        side_limit: largest side of a tile of free size.
+        side_limit: largest side of a tile of free size that memory allows; 0 for any.
         align: side of the file's blocks.
     """
     if plan.outer:
@@ -214,7 +216,8 @@ def plan_tiles(width: int, height: int, plan: TilePlan, *, side_limit: int = MAX
             fixed_spans(height, plan.height, plan.halo, plan.multiple),
         )
     # A few large tiles of a small raster would leave processors idle.
-    side = free_side(plan, min(side_limit, max(MIN_SIDE, math.isqrt(width * height // _FEWEST) + 2 * plan.halo)))
+    few = max(MIN_SIDE, math.isqrt(width * height // _FEWEST) + 2 * plan.halo)
+    side = free_side(plan, min(MAX_SIDE, few), side_limit)
     return TileLayout(
         free_spans(width, side, plan.halo, plan.multiple, align),
         free_spans(height, side, plan.halo, plan.multiple, align),

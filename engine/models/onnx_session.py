@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Mapping, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnxruntime
 
 from ..errors import ModelError
 from .network import Array, OutOfDeviceMemory, TensorInfo
+from .onnx_file import read_onnx
+from .onnx_reach import onnx_reach
+from .receptive import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +71,12 @@ class OnnxNetwork:
         # Several single-threaded workers share the cores; waiting in a loop would take them from each other.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # A plan of memory per shape of tile is kept beside the arena and doubles it; reuse within the arena is as fast.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3
         chosen = choose_providers(device, onnxruntime.get_available_providers())
         if len(chosen) == 1 and device != "cpu":
             logger.warning("ONNX Runtime of this environment has no support for %s: the CPU is used.", device)
-        if any(name == "DmlExecutionProvider" for name, _ in chosen):
-            options.enable_mem_pattern = False  # DirectML does not work with it
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
         except Exception as error:  # ONNX Runtime raises classes of its own without a common root
@@ -92,6 +95,18 @@ class OnnxNetwork:
     def metadata(self) -> dict[str, str]:
         """The texts embedded in the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def reach(self, image: str, output: str, layout: str, bands: int, limit: int) -> Optional[Reach]:
+        """Return how far the network looks, computed from its graph; None if its output is not of the image's size.
+
+        Args:
+            image: name of the input that takes images.
+            output: name of the output.
+            layout: of the input, "NCHW" or "NHWC".
+            bands: of the image; the graph knows them.
+            limit: largest halo of interest; the graph tells any.
+        """
+        return onnx_reach(read_onnx(self._path), image, output, layout)
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.

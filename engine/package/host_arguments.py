@@ -47,6 +47,13 @@ _TABLE: Tuple[Tuple[ModelParameter, FrozenSet[str]], ...] = (
         _flag("regularize", "Right-angled outlines", "Make outlines of masks right-angled, as buildings are."),
         frozenset((_OBJECTS,)),
     ),
+    (
+        ModelParameter(
+            "memory_budget", FLOAT, "0", 0, 1e9, (), "Memory budget",
+            "Megabytes that the job may use; 0: half of what is free. It sets workers, batch and tiles.",
+        ),
+        _TILED,
+    ),
 )  # fmt: skip
 
 

@@ -356,7 +356,7 @@ def _rows_of_blocks(dataset: Any, facts: _Facts, grid: Optional[Grid], reach: in
     width = dataset.width
     if reach and (grid is None or facts.grid.offset_in(grid) is not None):
         width = min(width, reach + 2 * columns)
-    return 3 * rows * width * dataset.count * facts.dtype.itemsize
+    return int(3 * rows * width * dataset.count * facts.dtype.itemsize)
 
 
 def _box(grid: Grid, target: Grid) -> Window:
