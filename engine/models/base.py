@@ -28,6 +28,7 @@ class TilePlan:
         batch: images per call that are known to work well (1 on a CPU).
         scale: output pixels per input pixel (1 but for super-resolution).
         outer: True if the network answers for the inside of its halo alone; tiles then begin outside the raster.
+        blend: True if the network looks at the whole image, so that tiles are best blended where they overlap.
         exact: True if ``halo`` covers the receptive field, so that tiling changes no output pixel.
     """
 
@@ -40,6 +41,7 @@ class TilePlan:
     scale: int = 1
     exact: bool = False
     outer: bool = False
+    blend: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,68 @@ pooling, attention) or whose grid depends on the image's size show themselves an
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Optional
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-Forward = Callable[[torch.Tensor], torch.Tensor]
+    Forward = Callable[[torch.Tensor], torch.Tensor]
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a network looks.
+
+    Attributes:
+        halo: pixels on each side that cover the receptive field, a multiple of ``multiple``; None for networks that
+            look at the whole image (attention, global pooling, normalisation by the image).
+        multiple: tiles must begin at multiples of this, the stride of the network's coarsest grid.
+    """
+
+    halo: Optional[int]
+    multiple: int
+
+
+def measure_reach(forward: Forward, bands: int, limit: int, device: torch.device) -> Optional[Reach]:
+    """Return the reach of a network whose stride is not known; None above ``limit`` pixels.
+
+    Args:
+        forward: (1, bands, rows, columns) to (1, channels, rows, columns).
+        bands: bands of the input.
+        limit: largest halo of interest, in pixels.
+        device: where the network is.
+    """
+    import torch
+
+    coarsest = MULTIPLES[-1]
+    # Every side is a multiple of every stride, because some networks take no others.
+    window = -(-(2 * limit + coarsest) // coarsest) * coarsest
+    side, start = window + coarsest, window // 2 // coarsest * coarsest
+    image = torch.rand((1, bands, side, side), generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.inference_mode():
+        whole = forward(image)
+        if whole.shape[-2:] != image.shape[-2:]:
+            return None
+        for multiple in MULTIPLES:
+            marked = image.clone()
+            marked[:, :, start : start + multiple, start : start + multiple] = float("nan")
+            touched = torch.isnan(forward(marked)).any(dim=1)[0]
+            if bool(touched.all()):
+                return Reach(None, 1)
+            blocks = _reach_in_blocks(touched, start, multiple)
+            if blocks is None or blocks * multiple > limit:
+                return None
+            halo = blocks * multiple
+            cut = forward(image[:, :, multiple : multiple + window, multiple : multiple + window].contiguous())
+            inner = slice(halo, window - halo)
+            place = slice(multiple + halo, multiple + window - halo)
+            if torch.allclose(
+                cut[:, :, inner, inner], whole[:, :, place, place], rtol=1e-4, atol=1e-4 * float(whole.abs().max())
+            ):
+                return Reach(halo, multiple)
+    return None
 
 
 def measure_halo(forward: Forward, bands: int, multiple: int, limit: int, device: torch.device) -> Optional[int]:
@@ -26,6 +83,8 @@ def measure_halo(forward: Forward, bands: int, multiple: int, limit: int, device
     The marked region is taken block by block: a halo of k blocks suffices when a block changes at most k blocks on
     either side, because an output in one block then depends on no block further away.
     """
+    import torch
+
     reach = max(limit // multiple, 1)
     side = (2 * reach + 3) * multiple
     generator = torch.Generator().manual_seed(0)
@@ -58,6 +117,8 @@ def _reach_in_blocks(touched: torch.Tensor, start: int, multiple: int) -> Option
 
 def _is_seamless(forward: Forward, image: torch.Tensor, halo: int, multiple: int) -> bool:
     """Compare a cut at the halo with the whole image: resizing by corners, for example, shifts with the size."""
+    import torch
+
     plain = forward(image)
     cut = image[:, :, multiple:, multiple:]
     inner = forward(cut)[:, :, halo:, halo:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from .boxes import Candidates, activate, decode
 from .masks import Rings, bilinear_weights, mask_rings, prototype_rings
 from .network import Array, Feeder, Network, number_argument, plan_tiles
 from .normalisation import Normalisation
+from .receptive import Reach
 from .roles import BANDS, DETECTION_KINDS, IMAGE_SCORES, PIXEL_CLASSES, NetworkRoles
 
 if TYPE_CHECKING:
@@ -131,6 +132,19 @@ class RolePixelClassifier:
         self._threshold = asked if asked is not None else 0.5 if stated is None else float(stated)
         if self._role.kind != BANDS:
             self.values = self._class_values(tuple(entry.value for entry in definition.classes))
+
+    def reach(self, bands: int, limit: int) -> Optional[Reach]:
+        """Return how far the network looks; None if it cannot be told up to ``limit`` pixels.
+
+        Args:
+            bands: of the input.
+            limit: largest halo of interest, in pixels.
+        """
+        find: Optional[Callable[..., Optional[Reach]]] = getattr(self._feeder.network, "reach", None)
+        if find is None or self.plan.scale != 1 or self._border:
+            return None
+        roles = self._feeder.roles
+        return find(self._feeder.image.name, self._feeder.wanted["Main"].name, roles.input.layout, bands, limit)
 
     def _class_values(self, stated: Tuple[int, ...]) -> Tuple[int, ...]:
         if not stated:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 
 from ..errors import ModelError
 from .exported_archive import read_archive
 from .exported_graph import ExportedProgram
 from .network import Array, OutOfDeviceMemory, TensorInfo
+from .receptive import Reach, measure_reach
 from .role_guess import Hints, Members, guess_input, guess_output
 from .role_models import RoleModel, build
 from .roles import NetworkRoles
@@ -119,6 +121,33 @@ class ExportedNetwork:
             if operator not in _PASSED_THROUGH:
                 break
         return ""
+
+    def reach(self, image: str, output: str, layout: str, bands: int, limit: int) -> Optional[Reach]:
+        """Return how far the network looks, measured; None if that is not told by images of other sizes.
+
+        Args:
+            image: name of the input that takes images.
+            output: name of the output.
+            layout: of the input, "NCHW" or "NHWC".
+            bands: of the image.
+            limit: largest halo of interest, in pixels.
+        """
+        if (
+            layout != "NCHW"
+            or len(self.inputs) != 1
+            or self.inputs[0].dtype != "float32"
+            or self.inputs[0].shape[2] is not None
+        ):
+            return None
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            answer = torch.from_numpy(np.asarray(self.run({image: images.cpu().numpy()}, [output])[0], np.float32))
+            return answer if answer.ndim == 4 else answer.unsqueeze(1)
+
+        try:
+            return measure_reach(forward, bands, limit, torch.device("cpu"))
+        except (ModelError, OutOfDeviceMemory, ValueError):
+            return None  # a network of one size alone
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..errors import DefinitionError, ModelError
 from ..package import trust
 from .consent import require_consent
 from .network import Array, OutOfDeviceMemory, TensorInfo, integer_argument
+from .receptive import Reach, measure_reach
 from .role_guess import Hints, Members, guess_output
 from .role_models import RoleModel, build
 from .roles import BANDS, InputRole, NetworkRoles
@@ -145,6 +146,28 @@ class TorchScriptNetwork:
             lambda name: activations.get(name, ""), self._answers, self._trial, self._layout, Hints.of(definition)
         )
         return {"Input": image, "Output": answer}
+
+    def reach(self, image: str, output: str, layout: str, bands: int, limit: int) -> Optional[Reach]:
+        """Return how far the network looks, measured; None if that is not told by images of other sizes.
+
+        Args:
+            image: name of the input that takes images.
+            output: name of the output.
+            layout: of the input, "NCHW" or "NHWC".
+            bands: of the image.
+            limit: largest halo of interest, in pixels.
+        """
+        if layout != "NCHW" or len(self.inputs) != 1 or self.inputs[0].dtype != "float32" or self._takes_list:
+            return None
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            answer = torch.from_numpy(np.asarray(self.run({image: images.cpu().numpy()}, [output])[0], np.float32))
+            return answer if answer.ndim == 4 else answer.unsqueeze(1)
+
+        try:
+            return measure_reach(forward, bands, limit, torch.device("cpu"))
+        except (ModelError, OutOfDeviceMemory, ValueError):
+            return None  # a network of one size alone
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.
