@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Optional
 
 from ..errors import OutputError
+from ..workers.frames import FrameError
 
 PLAN, JOURNAL, LOCK, PARTS = "plan.json", "journal.jsonl", "lock", "parts"
 
@@ -147,8 +148,13 @@ class Journal:
             if self._path.stat().st_size:
                 self._write(b"\n")
 
-    def add(self, receipt: Dict[str, Any]) -> None:
-        """Append one receipt."""
+    def add(self, receipt: Dict[str, Any], group: int) -> None:
+        """Append the receipt of a group.
+
+        Raises:
+            FrameError: it is not one of this group, so the worker that sent it cannot be trusted.
+        """
+        _check(receipt, group)
         with _write_errors(self._path):
             self._write(json.dumps(receipt).encode("ascii") + b"\n")
 
@@ -166,6 +172,14 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check(receipt: Dict[str, Any], group: int) -> None:
+    """Refuse what is no receipt of a group: workers run foreign code."""
+    name, counts = receipt.get("file", ""), receipt.get("counts", {})
+    numbers = isinstance(counts, dict) and all(type(one) in (int, float) for one in counts.values())
+    if receipt.get("group") != group or not isinstance(name, str) or Path(name).name != name or not numbers:
+        raise FrameError(f"The answer is no receipt of part {group}.")
 
 
 def write_whole(path: Path, data: bytes) -> None:

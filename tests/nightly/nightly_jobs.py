@@ -35,16 +35,28 @@ class Kind:
         """Return the job that writes into ``folder``."""
         return self.make(Path(folder))
 
+    def there(self, folder: Path) -> list[str]:
+        """Return the outputs of which anything is there."""
+        found = [(one, Path(folder) / one) for one in self.outputs]
+        return [
+            one
+            for one, path in found
+            if path.is_file() or (path.is_dir() and any(x.name[0] != "." for x in path.iterdir()))
+        ]
+
     def state(self, folder: Path) -> str:
         """Return "" if nothing is at the outputs, else a digest of all of them."""
-        found = [Path(folder) / one for one in self.outputs]
-        there = [one for one in found if one.is_file() or (one.is_dir() and any(one.iterdir()))]
+        there = self.there(folder)
         if not there:
             return ""
         if self.name == "training":
             # Two trainings may differ in a time of day: what counts is that the package is whole.
-            return open_package(str(there[0])).definition.model_type
-        return " ".join(digest(one) if one in there else "-" for one in found)
+            return open_package(str(Path(folder) / there[0])).definition.model_type
+        return " ".join(digest(Path(folder) / one) if one in there else "-" for one in self.outputs)
+
+    def is_whole(self, folder: Path, output: str, expected: str) -> bool:
+        """Return whether an output is as in the undisturbed run, whose :meth:`state` was ``expected``."""
+        return self.state(folder).split()[self.outputs.index(output)] == expected.split()[self.outputs.index(output)]
 
 
 def all_kinds(folder: Path, side: int = 5 * 256) -> dict[str, Kind]:

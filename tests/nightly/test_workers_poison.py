@@ -9,7 +9,7 @@ from nightly_models import function_job, set_fault
 from nightly_support import Host, Watch, scaled, tidy, work_folder
 
 TILES = [37, 38]
-LEASE = {"lease": 3.0, "first": 15.0}
+LEASE = {"lease": 3.0, "first": 30.0}
 
 
 @pytest.mark.parametrize("kind", ["abort", "segfault", "exit0", "exit3", "sleep", "native", "stop", "fifo"])
@@ -28,7 +28,7 @@ def test_a_fault_that_passes(workshop, numbered, function, calm, figure, kind):
         deaths += len(replaced)
         slowest = max(slowest, host.seconds)
         tidy(folder)
-    assert deaths == 2 * rounds
+    assert deaths >= 2 * rounds
     figure(f"W3/W4 {kind}: replaced, same bytes", deaths, "all")
     figure(f"W3/W4 {kind}: slowest job, s (calm {calm[2]:.0f})", round(slowest, 1))
 
@@ -46,7 +46,7 @@ def test_a_poison_tile(workshop, numbered, function, calm, figure, kind):
     deaths = sum("was replaced" in text for text in host.texts)
     assert not output.exists() and work_folder(output).exists()
     assert deaths <= 3
-    assert "x 4000" in host.message and "start the same job again" in host.message, host.message
+    assert "x 400896 to 401024, y 4999488 to 4999616" in host.message and "start the same job again" in host.message, host.message
     set_fault(numbered)
     with Watch(output) as watch:
         again = Host(function_job(numbered, function, output), folder / "again")

@@ -65,7 +65,7 @@ def take(frame: bytes) -> str:
         message = messages.check(message)
     except frames.FrameError:
         return "refused"
-    if "hello" in message:
+    if "hello" in message or ("receipt" in message and "event" not in message):
         return "taken"
     if "event" in message:
         event = events.from_dict(message)
