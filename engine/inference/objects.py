@@ -375,7 +375,7 @@ def _joined(
         ]
         features = Features(np.array(outlines, dtype=object), {}, crs)
         return features, [one.get(0, nothing) for one in answers], [one.name for one in items]
-    features = read_features(job.features)
+    features = read_features(job.features, keep_empty=True)
     if not items[0].name:
         return features, [answers[0].get(int(fid), nothing) for fid in features.fids], [""] * len(features)
     positions: List[int] = []

@@ -14,6 +14,7 @@ import pyogrio.raw
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from rasterio.features import rasterize
+from shapely.io import DecodingErrorOptions
 
 from ..errors import VectorError
 from ..jobs import VectorInput
@@ -24,6 +25,8 @@ from .window import Window
 Geometries = npt.NDArray[np.object_]
 # Layers of up to so many features may be read whole for a part of them, if it is at least this share of their area.
 _AT_ONCE, _LARGE_SHARE = 100_000, 0.3
+# Rings that do not end where they begin are closed, which shapely 2.0 cannot do yet.
+_ON_INVALID: Any = "fix" if hasattr(DecodingErrorOptions, "fix") else "ignore"
 _OGR_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, ValueError, RuntimeError)
 
 
@@ -153,6 +156,7 @@ def read_features(
     crs: Optional[str] = None,
     columns: Optional[Sequence[str]] = None,
     bounds: Optional[Bounds] = None,
+    keep_empty: bool = False,
 ) -> Features:
     """Read a layer, or the part of it that meets ``bounds``.
 
@@ -165,6 +169,7 @@ def read_features(
             be in ``crs`` already.
         columns: attributes to read (None: all); unknown ones are an error.
         bounds: xmin, ymin, xmax, ymax in ``crs``.
+        keep_empty: whether features without a geometry stay; for all of a layer in its own CRS.
 
     Raises:
         VectorError: the layer cannot be read, lacks a column, or only one of layer and ``crs`` has a place on Earth.
@@ -173,7 +178,7 @@ def read_features(
     wanted = _columns(vector, facts, columns)
     target = facts.crs if crs is None else crs
     shifts = _shifts(target, bounds)
-    parts = [_read_part(vector, facts, wanted, target, bounds, shift) for shift in shifts]
+    parts = [_read_part(vector, facts, wanted, target, bounds, shift, keep_empty) for shift in shifts]
     kept = [one for one in parts if len(one)] or parts[:1]
     if len(kept) == 1:
         return kept[0]
@@ -218,10 +223,11 @@ def _read_part(
     target: str,
     bounds: Optional[Bounds],
     shift: float,
+    keep_empty: bool,
 ) -> Features:
     moved = None if bounds is None else (bounds[0] - shift, bounds[1], bounds[2] - shift, bounds[3])
     fids, wkb, fields = _read_raw(vector, facts, columns, _filter_bounds(facts, _layer_bounds(facts, target, moved)))
-    geometries = shapely.from_wkb(wkb, on_invalid="ignore")
+    geometries = shapely.from_wkb(wkb, on_invalid=_ON_INVALID)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     invalid = there & ~shapely.is_valid(geometries)
     if invalid.any():
@@ -232,10 +238,10 @@ def _read_part(
         there &= ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     if shift:
         geometries = shapely.transform(geometries, lambda points: points + np.array([shift, 0.0]))
-    keep = there
+    keep = np.ones_like(there) if keep_empty else there
     if bounds is not None:
         keep = there & shapely.intersects(geometries, shapely.box(*bounds))
-    result = Features(geometries, fields, target, fids, areas, int((~there).sum()), int(invalid.sum()))
+    result = Features(geometries, fields, target, fids, areas, int((~there).sum()), int((invalid & keep).sum()))
     return result.take(keep)
 
 
