@@ -170,8 +170,10 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        # What went wrong already is the better message.
+        with contextlib.suppress(*([OutputError] if kind else [])):
+            self.close()
 
 
 def _check(receipt: Dict[str, Any], group: int) -> None:

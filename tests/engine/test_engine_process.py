@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -113,6 +114,17 @@ def test_a_cold_engine_ends_with_its_job(tmp_path, environment):
     assert set(family(os.getpid())) <= before
 
 
+def test_scratch_is_gone_when_the_end_is_told(tmp_path, environment, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("DEEP_RASTER_SCRATCH", str(scratch))
+    job = accuracy_job(tmp_path)
+    for asked in (job, job, jobs.ComputeAccuracy(job.detected, job.reference, job.output, min_iou=3.0)):
+        with contextlib.suppress(JobError):
+            run(asked, environment)
+        assert os.listdir(scratch) == []
+
+
 def test_a_failed_job_leaves_the_warm_engine_usable(tmp_path, environment):
     job = accuracy_job(tmp_path)
     broken = jobs.ComputeAccuracy(job.detected, job.reference, job.output, min_iou=3.0)
@@ -201,6 +213,12 @@ def test_an_interpreter_that_is_none_gives_the_next_step(tmp_path):
         run(accuracy_job(tmp_path), Environment(python=str(tmp_path / "python3"), root="", frameworks=(), versions={}))
     with pytest.raises(EnvironmentFault, match="did not start"):
         run(accuracy_job(tmp_path), Environment(python="/bin/true", root="", frameworks=(), versions={}))
+    junk = tmp_path / "python"
+    for mode in (0o600, 0o700):
+        junk.write_bytes(b"\0\1 for another processor")
+        junk.chmod(mode)
+        with pytest.raises(EnvironmentFault, match=r"could not be started.*Set up environment"):
+            run(accuracy_job(tmp_path), Environment(python=str(junk), root="", frameworks=(), versions={}))
 
 
 def test_run_from_a_shell(tmp_path):

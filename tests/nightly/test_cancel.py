@@ -50,7 +50,7 @@ def cancel(host):
 def test_cancel_at_random_moments(workshop, kinds, calm_kinds, figure, name):
     """C1: free at once, nothing left, nothing at the output; the same job then gives the same result."""
     expected, seconds = calm_kinds[name]
-    chance, kind, rounds = random.Random(name), kinds[name], scaled(4)
+    chance, kind, rounds = random.Random(name), kinds[name], scaled(3)
     worst_free = worst_gone = 0.0
     cancelled = 0
     for number in range(rounds):

@@ -14,7 +14,7 @@ from nightly_support import Host, Watch, scaled, tidy
 STEPS = ("start", "greeting", "weights", "read", "infer", "part", "renamed", "receipt")
 
 
-def kill_at_random(host, chance, killed, mean=0.5):
+def kill_at_random(host, chance, killed, mean):
     """Kill -9 a random worker after random waits, from the first tiles until the job has ended."""
     stop = threading.Event()
 
@@ -35,13 +35,15 @@ def kill_at_random(host, chance, killed, mean=0.5):
 def test_kills_at_random_moments(workshop, scene, model, undisturbed, figure):
     """W1: every job completes with the same bytes, and costs no more than its kills."""
     chance, killed, seconds, ended = random.Random(11), [], 0.0, []
-    rounds = scaled(4)
+    rounds = scaled(3)
+    # Half a second where the undisturbed job takes ten; on a slower or busier machine everything takes longer.
+    mean = undisturbed[2] / 20
     for number in range(rounds):
         folder = workshop / f"w1-{number}"
         output = folder / "classes.tif"
         with Watch(output) as watch:
             host = Host(pixel_job(scene, model, output), folder / "run")
-            thread, stop = kill_at_random(host, chance, killed)
+            thread, stop = kill_at_random(host, chance, killed, mean)
             try:
                 ended.append(host.wait())
             finally:
@@ -51,7 +53,8 @@ def test_kills_at_random_moments(workshop, scene, model, undisturbed, figure):
         host.check(undisturbed[1], watch)
         seconds += host.seconds
         tidy(folder)
-    allowed = 1.1 * rounds * undisturbed[2] + len(killed) * 1.5
+    # A kill costs a start and a tile; starts share the cores, not the workers' number.
+    allowed = 1.1 * rounds * undisturbed[2] + len(killed) * undisturbed[3] / min(4, len(os.sched_getaffinity(0)))
     figure("W1 kills -9 of workers survived", len(killed), "plan: 500")
     figure("W1 jobs complete, same bytes", f"{ended.count('done')} of {rounds}", "100 %")
     figure("W1 seconds with kills / undisturbed", f"{seconds:.0f} / {rounds * undisturbed[2]:.0f}", f"{allowed:.0f}",
