@@ -239,21 +239,23 @@ CHIPS = """
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("answer", "expected", "texts"),
     [
-        ("{'Label': 'bright', 'Confidence': '0.75'}", [0, 0.75]),
-        ("{'Label': 'dark;bright', 'Confidence': '0.6;0.9'}", [0, 0.9]),
-        ("{'Classname': 'dark', 'Confidence': ''}", [1, 0]),  # a class without a number counts as sure
-        ("{'Value': 2, 'Confidence': 88}", [0, 88]),
+        ("{'Label': 'bright', 'Confidence': '0.75'}", [0, 0.75], None),
+        ("{'Label': 'dark;bright', 'Confidence': '0.6;0.9'}", [0, 0.9], ("dark;bright", "0.6;0.9")),
+        ("{'Label': '', 'Confidence': '0.1;0.2'}", [0, 0], ("", "0.1;0.2")),
+        ("{'Classname': 'dark', 'Confidence': ''}", [1, 0], None),  # a class without a number counts as sure
+        ("{'Value': 2, 'Confidence': 88}", [0, 88], None),
     ],
 )
-def test_labels_and_confidences_of_chips(package, answer, expected):
+def test_labels_and_confidences_of_chips(package, answer, expected, texts):
     text = code(CHIPS, ANSWERS=f"[{answer}] * 3").replace(
         '"raster", "dataType": "raster"', '"rasters", "dataType": "rasters"'
     )
     model, instance = load(package, text, {"ModelType": "ObjectClassification"})
     found = model.probabilities(np.zeros((1, 1, 16, 16), np.uint8), np.ones((1, 16, 16), bool))
     assert found.tolist() == [pytest.approx(expected)]
+    assert model.labels(found, ["dark", "bright"]) == [texts]
     assert instance.shapes == [(1, 16, 16)]
 
 

@@ -1,0 +1,146 @@
+"""The comparisons of the adapters for arcgis.learn and FastaiSSD once more, now with rasters through the engine.
+
+The tests themselves stand beside the adapters; here the network they ask is the tool: every image becomes a
+georeferenced raster, and its answers are read from the layer or the raster that the job wrote.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+import pyogrio
+import rasterio
+import shapely
+import torch
+from deep_raster.engine import client, jobs
+from deep_raster.engine.environment import Environment
+from deep_raster.engine.models.base import Detections
+
+LEFT, TOP, CELL = 500_000.0, 5_400_000.0, 0.5
+
+
+def _module(name):
+    path = Path(__file__).parents[1] / "engine" / "models" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+detection, segmentation = _module("test_arcgis_detection"), _module("test_arcgis_segmentation")
+cache, fastai_state = detection.cache, detection.fastai_state
+test_ssd_over_torchvision = detection.test_ssd_over_torchvision
+test_ssd_with_four_bands = detection.test_ssd_with_four_bands_and_a_grid_that_no_stride_reaches
+test_retinanet_over_torchvision = detection.test_retinanet_over_torchvision
+test_mask_rcnn_is_torchvisions_on_a_single_map = detection.test_mask_rcnn_is_torchvisions_on_a_single_map
+test_faster_rcnn_is_torchvisions_with_a_pyramid = detection.test_faster_rcnn_is_torchvisions_with_a_pyramid
+test_fastai_ssd_as_published = detection.test_fastai_ssd_as_published
+test_unet_over_timm_with_four_bands = segmentation.test_unet_over_timm_with_four_bands_and_their_statistics
+test_deeplab_on_a_trunk_of_stride_eight = segmentation.test_deeplab_is_torchvisions_head_on_a_trunk_of_stride_eight
+test_pspnet_pools_on_four_grids = segmentation.test_pspnet_pools_on_four_grids_and_decodes_as_a_unet
+
+
+class Tool:
+    """Looks like a loaded network, but runs jobs."""
+
+    def __init__(self, package, network, arguments, folder):
+        self.plan, self.values = network.plan, getattr(network, "values", None)
+        self._package, self._folder, self._count = package, folder, 0
+        self._arguments = {**arguments, "padding": "0"}
+
+    def _run(self, kind, image, suffix, **members):
+        self._count += 1
+        source, output = self._folder / f"in{self._count}.tif", self._folder / f"out{self._count}{suffix}"
+        bands, rows, columns = image.shape
+        transform = rasterio.transform.from_origin(LEFT, TOP, CELL, CELL)
+        profile = {"driver": "GTiff", "dtype": image.dtype, "crs": "EPSG:32632", "transform": transform}
+        profile["photometric"] = "MINISBLACK"  # a fourth band is near infrared, not transparency
+        with rasterio.open(source, "w", width=columns, height=rows, count=bands, **profile) as file:
+            file.write(image)
+        options = jobs.RunOptions(processor=jobs.CPU, workers=1, arguments=self._arguments)
+        job = kind((jobs.RasterInput(str(source)),), str(self._package.path), str(output), options, **members)
+        environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
+        client.run_job(job, on_event=lambda _: None, is_cancelled=lambda: False, environment=environment)
+        return output
+
+    def detect(self, pixels, valid):
+        return [self._objects(self._run(jobs.DetectObjects, one, ".gpkg", run_nms=False)) for one in pixels]
+
+    def _objects(self, path):
+        meta, _, wkb, data = pyogrio.raw.read(path)
+        fields, shapes = dict(zip(meta["fields"], data)), shapely.from_wkb(wkb)
+        # y downwards, in pixels
+        shapes = shapely.transform(shapes, lambda points: (points - [LEFT, TOP]) / [CELL, -CELL])
+        names = [one.name for one in self._package.definition.classes]
+        labels = np.array([names.index(one) for one in fields["Class"]])
+        rings = [[shapely.get_coordinates(ring) for ring in _rings(shape)] for shape in shapes]
+        scores = np.asarray(fields["Confidence"], np.float32)
+        return Detections(shapely.bounds(shapes).astype(np.float32), scores, labels, rings)
+
+    def scores(self, pixels, valid):
+        found = []
+        for one in pixels:
+            with rasterio.open(self._run(jobs.ClassifyPixels, one, ".tif")) as file:
+                found.append(file.read(1))
+        return np.array(found)
+
+
+def _rings(shape):
+    """The outline of the largest part and its holes."""
+    parts = shapely.get_parts(shape)
+    largest = parts[shapely.area(parts).argmax()]
+    return [largest.exterior, *largest.interiors]
+
+
+def _same_classes(tool, logits, values, found):
+    """Take the place of the comparison of scores: the tool writes classes."""
+    wanted = np.array(values)[logits.argmax(dim=1).numpy()]
+    assert tool.values == values
+    assert found.shape == wanted.shape
+    assert len(np.unique(wanted)) > 1
+    assert (found == wanted).mean() >= 0.9999
+
+
+def _on_the_raster(compare, side):
+    """Cut the expected boxes off at the raster's edge, as the tool does, and leave out what lies outside."""
+
+    def same(found, boxes, scores, labels):
+        cut = np.clip(boxes, 0, side(found))
+        inside = ((cut[:, 2:] - cut[:, :2]) > 0).all(axis=1)
+        compare(found, cut[inside], scores[inside], labels[inside])
+
+    return same
+
+
+@pytest.fixture(autouse=True)
+def _through_the_engine(cache, tmp_path, monkeypatch, request):
+    torch.set_num_threads(1)
+    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
+
+    def ask(load):
+        def loads(package, *, device, threads, arguments):
+            network = load(package, device=device, threads=threads, arguments=arguments)
+            return Tool(package, network, arguments, tmp_path)
+
+        return loads
+
+    for module in (detection, segmentation):
+        monkeypatch.setattr(module, "load_model", ask(module.load_model))
+    monkeypatch.setattr(segmentation, "expect", _same_classes)
+    side = 224 if "fastai" in request.node.name else 128
+    compare = detection.support.assert_same_objects
+    monkeypatch.setattr(detection.support, "assert_same_objects", _on_the_raster(compare, lambda _: side))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_engine_is_left():
+    yield
+    client.shutdown_engines()
