@@ -16,14 +16,12 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-pytest.importorskip("torch")
+pytest.importorskip("torchvision")  # before TensorFlow, which would end the process otherwise
 pytest.importorskip("tensorflow")
 import rasterio
-import torchvision  # noqa: F401 - TensorFlow first would end the process
-
-from deep_raster.engine import jobs  # isort: skip
-import tensorflow as tf  # isort: skip
-from skimage.transform import resize  # isort: skip
+import tensorflow as tf
+from deep_raster.engine import jobs
+from skimage.transform import resize
 
 
 def _module(name):
