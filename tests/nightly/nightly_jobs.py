@@ -64,6 +64,7 @@ def all_kinds(folder: Path, side: int = 5 * 256) -> dict[str, Kind]:
     scene = jobs.RasterInput(write_scene(folder / "scene" / "scene.tif", side))
     network = write_pixel_network(folder / "net")
     options = jobs.RunOptions(workers=2, arguments={"padding": "0"})
+    plain = jobs.RunOptions(workers=2)
     finder, trust = _finder(folder / "finder" / "finder.dlpk")
     features = _features(folder / "features" / "features.gpkg", side)
     labeller = _labeller(folder / "labeller")
@@ -84,7 +85,7 @@ def all_kinds(folder: Path, side: int = 5 * 256) -> dict[str, Kind]:
         return jobs.DetectObjects((scene,), finder, str(target / "objects.gpkg"), own, run_nms=False)
 
     def objects(target):
-        return jobs.ClassifyObjects((scene,), labeller, str(target / "labelled.gpkg"), features, options=options)
+        return jobs.ClassifyObjects((scene,), labeller, str(target / "labelled.gpkg"), features, options=plain)
 
     def export(target):
         return jobs.ExportTrainingData(
