@@ -40,6 +40,7 @@ class Engine:
         self._lines: queue.Queue[Optional[str]] = queue.Queue()
         self._errors: Deque[str] = collections.deque(maxlen=_STDERR_LINES)
         self._number = 0
+        self._at_work = False
         launcher = Path(__file__).resolve().parent / "launch.py"
         command = [environment.python, "-I", "-B", "-u", str(launcher), "engine", "--idle", f"{idle:g}"]
         try:
@@ -82,6 +83,11 @@ class Engine:
         """Whether the process runs."""
         return self._process.poll() is None
 
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the process runs and has ended its last job, so that it can take another one."""
+        return self.is_alive and not self._at_work
+
     def run(self, job: jobs.Job, on_event: OnEvent, is_cancelled: IsCancelled) -> Dict[str, Any]:
         """Have one job done and return its named outputs.
 
@@ -91,6 +97,7 @@ class Engine:
             WorkerError: the engine process itself died.
         """
         self._number += 1
+        self._at_work = True
         self._request({"request": "run", "id": self._number, "job": jobs.to_dict(job)})
         cancelled_at: Optional[float] = None
         while True:
@@ -107,6 +114,7 @@ class Engine:
             if line is None:
                 raise self._death()
             event = self._event(line)
+            self._at_work = not isinstance(event, (events.Result, events.Cancelled, events.Failure))
             if isinstance(event, events.Result):
                 return event.values
             if isinstance(event, events.Cancelled):
@@ -233,18 +241,11 @@ def run_job(
     """
     environment = environment or find_environment()
     engine = _take(environment, idle)
-    reusable = False
     try:
-        values = engine.run(job, on_event, is_cancelled)
-        reusable = True
-        return values
-    except WorkerError:
-        raise
-    except Exception:
-        reusable = engine.is_alive
-        raise
+        return engine.run(job, on_event, is_cancelled)
     finally:
-        _give_back(engine, keep=keep_warm and reusable)
+        # One whose job was left in the middle (the caller's own code raised) would go on with it unseen.
+        _give_back(engine, keep=keep_warm and engine.is_reusable)
 
 
 def shutdown_engines() -> None:
@@ -276,7 +277,7 @@ def _give_back(engine: Engine, keep: bool) -> None:
     with _lock:
         if engine in _busy:
             _busy.remove(engine)
-        if keep and engine.is_alive:
+        if keep:
             _resting.append(engine)
             return
     engine.kill()

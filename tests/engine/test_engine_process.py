@@ -125,6 +125,18 @@ def test_scratch_is_gone_when_the_end_is_told(tmp_path, environment, monkeypatch
         assert os.listdir(scratch) == []
 
 
+def test_a_caller_that_raises_leaves_no_job_running(tmp_path, environment):
+    """An error in whoever listens (fault plan C4): a warm engine must not go on with the job unseen."""
+    job = accuracy_job(tmp_path)
+    before = set(family(os.getpid()))
+    with pytest.raises(ZeroDivisionError):
+        client.run_job(
+            job, on_event=lambda event: 1 / 0, is_cancelled=lambda: False, environment=environment, keep_warm=True
+        )
+    assert set(family(os.getpid())) <= before
+    assert run(job, environment, keep_warm=True)["AP"] == pytest.approx(1.0)
+
+
 def test_a_failed_job_leaves_the_warm_engine_usable(tmp_path, environment):
     job = accuracy_job(tmp_path)
     broken = jobs.ComputeAccuracy(job.detected, job.reference, job.output, min_iou=3.0)
