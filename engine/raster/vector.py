@@ -375,7 +375,16 @@ class MaskArea:
         Raises:
             VectorError: the layer cannot be read.
         """
-        return cls(read_features(vector, crs=grid.crs, columns=(), bounds=grid.bounds).geometries)
+        shapes = read_features(vector, crs=grid.crs, columns=(), bounds=grid.bounds).geometries
+        found = cls(shapes)
+        if len(shapes) and not len(found):
+            raise VectorError(
+                f"The mask “{shown(vector.path)}” holds no polygons, only points or lines.",
+                stage="reading the mask",
+                file=shown(vector.path),
+                hint="Choose a polygon layer, or make polygons with a buffer.",
+            )
+        return found
 
     def __len__(self) -> int:
         return len(self._polygons)
