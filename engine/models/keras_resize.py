@@ -56,14 +56,15 @@ def place(images: npt.NDArray[np.generic], placement: Placement) -> npt.NDArray[
 
 
 def scale_images(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[Any]:
-    """Scale images (N, rows, columns, bands) bilinearly; outside of an image is 0."""
+    """Scale images (N, rows, columns, bands) bilinearly; outside of an image is 0, but no value leaves its range."""
     rows, columns = images.shape[1:3]
     if (rows, columns) == (height, width):
         return images
     down, across = _weights(rows, height), _weights(columns, width)
     tall = np.tensordot(down, images.astype(np.float64, copy=False), axes=(1, 1))  # (height, N, columns, bands)
     wide = np.tensordot(across, tall, axes=(1, 2))  # (width, height, N, bands)
-    return np.asarray(wide.transpose(2, 1, 0, 3), dtype=np.float64)
+    limits = [reach(images, axis=(1, 2, 3), keepdims=True) for reach in (np.min, np.max)]
+    return np.asarray(np.clip(wide.transpose(2, 1, 0, 3), *limits), dtype=np.float64)
 
 
 def _weights(size: int, wanted: int) -> npt.NDArray[np.float64]:

@@ -60,6 +60,7 @@ class _FunctionModel:
         self, function: RasterFunction, configuration: Configuration, package: ModelPackage, messages: List[Event]
     ) -> None:
         self._function, self._configuration, self._messages = function, configuration, messages
+        messages += [Log(INFO, one) for one in function.without_effect(configuration)]
         self.classes: Tuple[ClassInfo, ...] = tuple(package.definition.classes)
         self.bands = configuration.bands
         padding = configuration.padding
@@ -118,7 +119,8 @@ class FunctionDetector(_FunctionModel):
         found = []
         for one, there in zip(pixels, valid):
             block = self._pixels(one)
-            features = self._function.vectorize(raster_pixels=block, raster_mask=self._mask(there, len(block)))
+            blocks = self._function.blocks(block, self._mask(there, len(block)), self._configuration.composite)
+            features = self._function.vectorize(**blocks)
             found.append(detections(features, self.classes, self._configuration.padding, self.geometry_type))
         return found
 
@@ -178,8 +180,7 @@ class FunctionPixelClassifier(_FunctionModel):
             (extent[0], extent[3]),
             (self.info.bands, rows, columns),
             properties,
-            raster_pixels=block,
-            raster_mask=self._mask(valid, len(block)),
+            **self._function.blocks(block, self._mask(valid, len(block)), self._configuration.composite),
             output_pixels=np.zeros((self.info.bands, rows, columns), dtype=self.info.dtype),
         )
         if output.shape[0] != self.info.bands or output.shape[1] < rows or output.shape[2] < columns:

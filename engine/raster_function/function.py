@@ -43,6 +43,7 @@ class Configuration:
     fixed_crop: bool = True
     blacken: bool = False
     with_mask: bool = True
+    composite: bool = False
     members: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -117,14 +118,49 @@ class RasterFunction:
             fixed_crop=bool(int(answer.get("CropSizeFixed", 1))),
             blacken=bool(int(answer.get("BlackenAroundFeature", 0) or 0)),
             with_mask=bool(answer.get("inputMask", False)),
+            composite=bool(answer.get("compositeRasters", False)),
             members=answer,
         )
+
+    def without_effect(self, configuration: Configuration) -> List[str]:
+        """Return sentences on what the function offers or asks for and this host has no use for."""
+        members, told = configuration.members, []
+        names = members.get("keyMetadata")
+        if names:
+            listed = ", ".join(map(str, names)) if isinstance(names, (list, tuple)) else str(names)
+            told.append(f"asks for key metadata ({listed}); rasters have none here, so it gets none")
+        if hasattr(self._instance, "updateKeyMetadata"):
+            told.append("has updateKeyMetadata, which is not called: results carry no key metadata here")
+        factor = members.get("samplingFactor")
+        if factor not in (None, 1):
+            told.append(f"sets samplingFactor to {factor}, which has no effect: results have the job's cell size")
+        return [f"The raster function “{self.path.name}” {one}." for one in told]
+
+    def blocks(self, pixels: Array, mask: Array, composite: bool) -> Dict[str, Any]:
+        """Return the job's raster under the names by which the function knows it.
+
+        A parameter of the type “rasters” gets a list, or with ``compositeRasters`` all of them as one raster.
+        """
+        name, is_list = self._raster
+        if is_list and composite:
+            return {"compositeraster_pixels": pixels, "compositeraster_mask": mask}
+        if is_list:
+            return {f"{name}_pixels": [pixels], f"{name}_mask": [mask]}
+        return {f"{name}_pixels": pixels, f"{name}_mask": mask}
+
+    @property
+    def _raster(self) -> Tuple[str, bool]:
+        """The name of the parameter that takes the job's raster, and whether it takes a list."""
+        kinds = {str(one.get("name", "")): str(one.get("dataType", "")) for one in self._infos}
+        found = next(((name, kind) for name, kind in kinds.items() if kind in ("raster", "rasters")), ("raster", ""))
+        return found[0], found[1] == "rasters"
 
     def raster_info(self, source: Mapping[str, Any]) -> RasterInfo:
         """Ask for the output raster's properties; ``source`` has the input's (bandCount, pixelType, ...)."""
         output = dict(source)
         if hasattr(self._instance, "updateRasterInfo"):
-            named = {"output_info": output, "raster_info": dict(source)}
+            name, is_list = self._raster
+            named = {"output_info": output, f"{name}_info": [dict(source)] if is_list else dict(source)}
             answer = self._call("updateRasterInfo", self._instance.updateRasterInfo, **named)
             output = (answer or named)["output_info"]
         rows: List[Mapping[str, Any]] = []
@@ -192,7 +228,9 @@ class RasterFunction:
             return blocks
         chosen = self._call("selectRasters", self._instance.selectRasters, corner, shape, dict(properties)) or ()
         rasters = {str(one.get("name")) for one in self._infos if str(one.get("dataType", "")).startswith("raster")}
-        hidden = {f"{name}_{part}" for name in rasters - set(map(str, chosen)) for part in ("pixels", "mask")}
+        gone = rasters - set(map(str, chosen))
+        gone |= {"compositeraster"} if rasters == gone else set()
+        hidden = {f"{name}_{part}" for name in gone for part in ("pixels", "mask")}
         return {name: block for name, block in blocks.items() if name not in hidden}
 
     def _check_licence(self) -> None:

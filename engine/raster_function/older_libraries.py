@@ -17,6 +17,8 @@ import types
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Tuple, Union
 
+from . import image_library
+
 # Names of TensorFlow 1 that its second version lacks at the top.
 _TENSORFLOW_1 = frozenset(
     ("AUTO_REUSE", "ConfigProto", "GPUOptions", "GraphDef", "InteractiveSession", "Session", "app", "flags", "gfile",
@@ -34,6 +36,7 @@ def install(folder: Path) -> None:
     restore_numpy_names()
     restore_collections()
     restore_distutils()
+    image_library.install()
     if uses_tensorflow_1(_code_in(folder)):
         restore_tensorflow_1()
 

@@ -90,6 +90,16 @@ def test_any_number_of_classes_from_every_format(tmp_path, library, name):
         np.testing.assert_allclose(model.probabilities(batch, files.everywhere(batch)), wanted, atol=1e-4)
 
 
+def test_bright_chips_do_not_darken_at_their_edges(tmp_path):
+    """scikit-image takes 0 outside of an image, but lets no value leave the image's range."""
+    net = network(keras)
+    net.save(tmp_path / "net.h5")
+    batch = 120 + files.pixels((2, 3, 40, 50)) // 2
+    model = load(tmp_path, {"resampled_image_size": "64"})
+    wanted = np.asarray(net.predict(published(batch, 64).astype("float32"), verbose=0))
+    np.testing.assert_allclose(model.probabilities(batch, files.everywhere(batch)), wanted, atol=1e-4)
+
+
 def test_16_bit_chips_keep_their_values_and_holes_are_zero(tmp_path):
     net = network(keras)
     net.save(tmp_path / "net.h5")
