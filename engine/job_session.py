@@ -67,13 +67,17 @@ class JobSession:
         payload: Dict[str, Any],
         placement: Optional[Placement] = None,
         span: Tuple[float, float] = (0.0, 1.0),
+        beside: Optional[Dict[str, Any]] = None,
     ) -> Dict[str, Any]:
         """Run one task on one worker; see :meth:`.session.Session.call`."""
         placement = placement or Placement(processor="CPU")
-        alone = dataclasses.replace(placement, workers=1, cluster="")
-        place = self._slots(alone)
-        self._pool.place_at_least(place[0])
-        receipts: List[Dict[str, Any]] = []
+        several = beside is not None and not placement.cluster
+        place = self._slots(placement if several else dataclasses.replace(placement, workers=1, cluster=""))
+        if several:
+            self._pool.place(place)
+        else:
+            self._pool.place_at_least(place[0])
+        receipts: Dict[int, Dict[str, Any]] = {}
 
         def pass_on(event: events.Event) -> None:
             if isinstance(event, events.Progress):
@@ -82,17 +86,18 @@ class JobSession:
 
         lost = self._pool.each(
             task,
-            [payload],
+            [payload, *([beside] * (len(place) - 1) if beside is not None else [])],
             self.scratch,
-            lambda _index, _payload, receipt: receipts.append(receipt),
+            lambda index, _payload, receipt: receipts.update({index: receipt}),
             pass_on,
             self.check_cancelled,
             LONE_LEASE,
-            place[0],
+            None if several else place[0],
         )
-        if lost:
+        if 0 not in receipts:
+            reason = next(one.reason for one in lost if one.index == 0)
             raise WorkerError(
-                f"The step “{task}” ended its worker three times; {lost[0].reason}",
+                f"The step “{task}” ended its worker three times; {reason}",
                 stage=task,
                 hint="If the system took back memory, use smaller tiles, a smaller batch or fewer workers.",
             )

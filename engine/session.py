@@ -88,11 +88,14 @@ class Session(Protocol):
         payload: Dict[str, Any],
         placement: Optional[Placement] = None,
         span: Tuple[float, float] = (0.0, 1.0),
+        beside: Optional[Dict[str, Any]] = None,
     ) -> Dict[str, Any]:
         """Run one task on one worker and return its receipt.
 
         The task's events are passed on; its progress 0..1 becomes the part ``span`` of the job's. A worker that dies
         is replaced and the task started again (three times at most), so a task must be able to start over.
+        ``beside`` is a payload of the same task for each of the placement's other workers on this machine meanwhile, so
+        that they are ready for what comes next; its receipts are not returned.
 
         Raises:
             DeepRasterError: what the task raised, or WorkerError if its worker died.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 from dataclasses import dataclass
-from typing import Any, Tuple, Type, Union
+from typing import Any, Dict, Tuple, Type, Union
 
 from ..errors import JobError
 from ..jobs import RunOptions
@@ -94,6 +96,22 @@ def load(job_name: str, path: str, options: RunOptions, context: TaskContext) ->
     loaded.pass_on_messages(context)
     context.state[key] = ((package.digest, wanted), loaded)
     return loaded
+
+
+def prepare(job: Any, context: TaskContext) -> Dict[str, Any]:
+    """Import what predicting will need, while another worker plans; what is wrong with the package is the plan's news.
+
+    The network itself is not loaded: there may be memory for fewer workers than there are.
+    """
+    with contextlib.suppress(Exception):
+        importlib.import_module(".predict", __package__)
+        from ..models.loader import adapter_name
+
+        package = open_for_run(job.model, trust=job.options.trust, digest=context.code_of)
+        if not package.has_code:
+            module = adapter_name(package.definition).partition(":")[0]
+            importlib.import_module(f"..models.{module}", __package__)
+    return {}
 
 
 def _load(package: ModelPackage, arguments: dict[str, str], options: RunOptions, context: TaskContext) -> Model:

@@ -31,7 +31,7 @@ from .augment import augmented_probabilities
 from .chips import blackened, chip_window, resized
 from .copies import write_copies
 from .journal import WorkFolder, fingerprint
-from .loading import Loaded, load
+from .loading import Loaded, load, prepare
 from .parts import read_part, write_part
 from .plan import item_names, raster_inputs, resolve_bands
 from .planning import describe, mask_area
@@ -64,6 +64,8 @@ class Chips:
 def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Plan a :class:`~.jobs.ClassifyObjects` job, or take up an unfinished one; see ``plan_inference``."""
     job: Any = jobs.from_dict(payload["job"])
+    if payload.get("prepare"):
+        return prepare(job, context)
     work = WorkFolder(Path(payload["work"]))
     loaded = load("classifyobjects", job.model, job.options, context)
     if not job.inputs:

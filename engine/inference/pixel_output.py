@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..raster.grid import Grid
-from ..raster.vector import MaskArea
 from ..raster.window import Window
 from .plan import Plan
 from .planning import class_dtype
 from .tiles import Tile
+
+if TYPE_CHECKING:
+    from ..raster.vector import MaskArea
 
 Array = npt.NDArray[Any]
 # Stored byte of a probability of 1; 255 means no data.

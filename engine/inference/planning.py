@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,16 +16,18 @@ from ..raster.grid import Grid, plan_grid, same_crs
 from ..raster.output import require_room
 from ..raster.remote import with_paths, without_credentials
 from ..raster.source import RasterSource, source_grids
-from ..raster.vector import MaskArea
 from ..raster.versions import source_state
 from ..workers.devices import core_count
 from ..workers.task import TaskContext
 from .fitting import fit, memory_budget
 from .journal import WorkFolder, fingerprint
-from .loading import Loaded, load
+from .loading import Loaded, load, prepare
 from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
+
+if TYPE_CHECKING:
+    from ..raster.vector import MaskArea
 
 # Groups that every worker gets at least.
 _GROUPS_EACH = 6
@@ -41,7 +43,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     """Plan a job of tiles, or take up an unfinished one.
 
     Args:
-        payload: ``job`` (JSON object) and ``work`` (path of the work folder, locked by the caller).
+        payload: ``job`` (JSON object) and ``work`` (path of the work folder, locked by the caller); with ``prepare``,
+            the worker is only made ready for tiles.
         context: of the task.
 
     Returns:
@@ -49,6 +52,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         columns of the groups of each item, and ``workers``: how many may run for want of memory (0: all).
     """
     job: Any = jobs.from_dict(payload["job"])
+    if payload.get("prepare"):
+        return prepare(job, context)
     name, options = str(payload["job"]["job"]), job.options
     work = WorkFolder(Path(payload["work"]))
     loaded = load(name, job.model, options, context)
@@ -98,7 +103,7 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         )
         items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first))
         first += grouping.count
-    if options.mask and not any(len(MaskArea.read(options.mask, one.grid)) for one in items):
+    if options.mask and not any(len(mask_area(job, one.grid) or ()) for one in items):
         raise JobError(
             "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
         )
@@ -318,7 +323,11 @@ def class_dtype(values: Optional[Sequence[int]]) -> Tuple[np.dtype[Any], float]:
 
 def mask_area(job: Any, grid: Grid) -> Optional[MaskArea]:
     """Return the area of the job's mask that meets the grid; None without a mask."""
-    return MaskArea.read(job.options.mask, grid) if job.options.mask else None
+    if not job.options.mask:
+        return None
+    from ..raster.vector import MaskArea  # the libraries behind it take a tenth of a second to load
+
+    return MaskArea.read(job.options.mask, grid)
 
 
 def _tell(plan: Plan, pixels: int, context: TaskContext) -> None:

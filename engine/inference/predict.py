@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,10 @@ import numpy.typing as npt
 from .. import jobs
 from ..errors import RasterError, SourceLostError
 from ..events import WARNING, Event, Log
-from ..models.base import Detections
 from ..raster.remote import is_remote
-from ..raster.vector import MaskArea
 from ..raster.versions import check_unchanged
 from ..raster.window import Window
 from ..workers.task import TaskContext
-from .augment import augmented_detections, augmented_scores
 from .blend import Blender, ramp
 from .journal import WorkFolder
 from .loading import Loaded, load
@@ -30,8 +27,10 @@ from .pixel_output import PixelOutput
 from .plan import Item, Plan
 from .planning import mask_area
 from .reading import Reader, open_source, read_ahead
-from .seams import at_home, cut_sides, owned
 from .tiles import Tile, TileGroup, group_inner, touching, widest
+
+if TYPE_CHECKING:
+    from ..raster.vector import MaskArea
 
 Array = npt.NDArray[Any]
 # Where a worker remembers how many images of this job it can predict at a time.
@@ -115,7 +114,7 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     work.counts.failed += len(work.left_out)
     work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
-    arrays, members = predict_objects(work) if objects else predict_pixels(work)
+    arrays, members = _objects(work) if objects else predict_pixels(work)
     check_unchanged(work.reader.used, work.plan.sources)
     work.loaded.pass_on_messages(context)
     work.loaded.tell(context)
@@ -174,78 +173,10 @@ def _batch(plan: Plan, fatal: Sequence[int], kept: Any) -> int:
     return max(1, min(found, len(fatal) // 2) if fatal else found)
 
 
-def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
-    """Return the objects that the group's tiles report, in pixels of the item's grid."""
-    found: List[Tuple[Tile, Detections, Array]] = []
-    for tiles, pixels, valid in _batches(work):
-        model, settings = work.loaded.model, work.loaded.settings
-        if settings.test_time_augmentation:
-            answers = augmented_detections(partial(work.ask, model.detect), pixels, valid, settings.merge_policy)
-        else:
-            answers = work.ask(model.detect, pixels, valid)
-        for tile, answer, data in zip(tiles, answers, valid):
-            found.append((tile, answer, data))
-    parts = [_reported(work, *one) for one in found]
-    parts = [one for one in parts if len(one["scores"])]
-    if not parts:
-        return {}, {}
-    attributes = [values for one in parts for values in one.pop("attributes")]
-    attributes = attributes if any(attributes) else []
-    names = parts[0].keys()
-    return {name: np.concatenate([one[name] for one in parts]) for name in names}, {"attributes": attributes}
+def _objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
+    from .predict_objects import predict_objects  # geometry libraries, which pixel jobs do without
 
-
-def _reported(work: Work, tile: Tile, found: Detections, valid: Array) -> Dict[str, Any]:
-    """Return the arrays of those objects of a tile that it reports."""
-    grid = work.item.grid
-    offset = np.array([tile.window.col, tile.window.row] * 2, dtype=np.float64)
-    boxes = np.asarray(found.boxes, dtype=np.float64).reshape(-1, 4) + offset
-    limits = np.array([grid.width, grid.height] * 2, dtype=np.float64)
-    boxes = np.clip(boxes, 0, limits)
-    cut = cut_sides(boxes, tile.window, grid.window)
-    keep = owned(boxes, cut, tile.inner, max(work.plan.tiles.halo, 1))
-    keep &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(boxes).all(1)
-    if not valid.all():
-        keep &= _on_data(boxes - offset, valid)
-    if work.mask is not None:
-        keep &= _in_mask(boxes, keep, work)
-    kept = np.flatnonzero(keep)
-    rings = found.rings or ()
-    chosen = [[np.asarray(ring, float) + offset[:2] for ring in rings[i]] for i in kept.tolist()] if len(rings) else []
-    flat = [ring for one in chosen for ring in one]
-    attributes = list(found.attributes) if len(found.attributes) else [{} for _ in range(len(boxes))]
-    return {
-        "boxes": boxes[kept],
-        "scores": np.asarray(found.scores, np.float32)[kept],
-        "labels": np.asarray(found.labels, np.int64)[kept],
-        "tiles": np.full(len(kept), tile.index, np.int64),
-        "cut": cut[kept],
-        "home": at_home(boxes, tile.inner)[kept],
-        "ring_counts": np.array([len(one) for one in chosen] or [0] * len(kept), np.int64),
-        "ring_sizes": np.array([len(one) for one in flat], np.int64),
-        "ring_points": np.concatenate(flat) if flat else np.zeros((0, 2)),
-        "attributes": [attributes[i] for i in kept],
-    }
-
-
-def _on_data(boxes: Array, valid: Array) -> npt.NDArray[np.bool_]:
-    """Return which boxes (pixels of the tile) hold a valid pixel."""
-    sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
-    sums[1:, 1:] = valid.cumsum(0).cumsum(1)
-    left, top = (np.clip(np.floor(boxes[:, i]), 0, valid.shape[1 - i]).astype(int) for i in (0, 1))
-    right, bottom = (np.clip(np.ceil(boxes[:, i]), 0, valid.shape[3 - i]).astype(int) for i in (2, 3))
-    answer: npt.NDArray[np.bool_] = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0
-    return answer
-
-
-def _in_mask(boxes: Array, candidates: Array, work: Work) -> npt.NDArray[np.bool_]:
-    """Return which of the candidate boxes have their centre inside the mask."""
-    answer = np.zeros(len(boxes), bool)
-    if work.mask is not None:
-        x, y = work.item.grid.to_map((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
-        for i in np.flatnonzero(candidates):
-            answer[i] = work.mask.intersects((float(x[i]), float(y[i]), float(x[i]), float(y[i])))
-    return answer
+    return predict_objects(work)
 
 
 def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
@@ -253,10 +184,12 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     window, scale = group_inner(work.item.layout, work.group), work.plan.tiles.scale
     output = PixelOutput(work.plan, work.job, work.item.grid, work.mask, window)
     blender: Optional[Blender] = None
-    for tiles, pixels, valid in _batches(work):
+    for tiles, pixels, valid in batches(work):
         model, settings = work.loaded.model, work.loaded.settings
         _tell_location(model, work.item, tiles[0])
         if settings.test_time_augmentation:
+            from .augment import augmented_scores
+
             scores = augmented_scores(partial(work.ask, model.scores), pixels, valid, settings.merge_policy)
         else:
             scores = work.ask(model.scores, pixels, valid)
@@ -290,7 +223,7 @@ def _weights(work: Work, tile: Tile) -> Tuple[Array, Array]:
     return ramp(rows, overlap, work.item.grid.height), ramp(columns, overlap, work.item.grid.width)
 
 
-def _batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:
+def batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:
     """Yield (tiles, pixels (N, bands, rows, columns), valid (N, rows, columns)) of the tiles worth predicting."""
     waiting: List[Tuple[Tile, Array, Array]] = []
     for tile, pixels, valid in _tiles(work):

@@ -62,7 +62,8 @@ def _run(
     planning, predict, assemble = tasks
     session.progress(0.0, "Opening the model and the rasters")
     job, placement = prepare_model(job, session, work.path)
-    plan = session.call(planning, {"job": jobs.to_dict(job), **payload}, placement, span=(0.0, _PLANNED))
+    members = {"job": jobs.to_dict(job), **payload}
+    plan = session.call(planning, members, placement, (0.0, _PLANNED), beside={**members, "prepare": True})
     if plan.get("workers") and not placement.cluster:
         placement = dataclasses.replace(placement, workers=int(plan["workers"]))
     failed = hand_out(predict, session, work, plan, placement)

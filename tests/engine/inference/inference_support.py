@@ -41,7 +41,10 @@ class InProcessSession:
         function = getattr(importlib.import_module(f"deep_raster.engine.{module}"), name)
         return json.loads(json.dumps(function(json.loads(json.dumps(payload)), context), allow_nan=False))
 
-    def call(self, task, payload, placement=None, span=(0.0, 1.0)):
+    def call(self, task, payload, placement=None, span=(0.0, 1.0), beside=None):
+        if beside is not None:
+            for context in self.contexts[1:]:
+                self._run(task, beside, context)
         return self._run(task, payload, self.contexts[0])
 
     def each(self, task, payloads, on_receipt, placement=None):
