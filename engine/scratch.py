@@ -11,6 +11,8 @@ from pathlib import Path
 from .errors import OutputError
 
 _PREFIX = "deep_raster_job_"
+# Libraries write small files there even if the job itself has little to keep: code, kernels, locks.
+_LEAST_ROOM = 1_000_000
 
 
 def new_scratch() -> Path:
@@ -20,17 +22,26 @@ def new_scratch() -> Path:
     without it the system's temporary folder is used.
 
     Raises:
-        OutputError: it cannot be made there.
+        OutputError: it cannot be made there, or that disk is full.
     """
     try:
-        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=_base()))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=_base()))
     except OSError as error:
-        raise OutputError(
-            f"The scratch folder cannot be made: {error.strerror or error}.",
-            stage="preparing the job",
-            file=_base() or tempfile.gettempdir(),
-            hint="Make space there, or name another folder in the environment variable DEEP_RASTER_SCRATCH.",
-        ) from error
+        raise _refusal(f"The scratch folder cannot be made: {error.strerror or error}.") from error
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_ROOM:
+        remove_scratch(folder)
+        raise _refusal(f"Only {free:,} bytes of space are free on the disk of the scratch folder.")
+    return folder
+
+
+def _refusal(sentence: str) -> OutputError:
+    return OutputError(
+        sentence,
+        stage="preparing the job",
+        file=_base() or tempfile.gettempdir(),
+        hint="Make space there, or name another folder in the environment variable DEEP_RASTER_SCRATCH.",
+    )
 
 
 def remove_scratch(folder: Path) -> None:

@@ -68,16 +68,15 @@ def output_errors(target: Path) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, (OSError, ValueError, RuntimeError)) and "rasterio" not in type(error).__module__:
             raise
-        with contextlib.suppress(OSError):
-            free = shutil.disk_usage(existing_parent(target)).free
-            raise OutputError(
-                f"“{target}” cannot be written: {str(error).strip().rstrip('.') or type(error).__name__}.",
-                stage="writing",
-                file=str(target),
-                hint=f"{_bytes(free)} are free there. Make space or choose another place; finished parts are kept, and "
-                "the same job goes on from there.",
-            ) from error
-        raise OutputError(f"“{target}” cannot be written, its folder is gone.", file=str(target)) from error
+        if not target.parent.is_dir():
+            raise OutputError(f"“{target}” cannot be written, its folder is gone.", file=str(target)) from error
+        raise OutputError(
+            f"“{target}” cannot be written: {str(error).strip().rstrip('.') or type(error).__name__}.",
+            stage="writing",
+            file=str(target),
+            hint=f"{_bytes(shutil.disk_usage(target.parent).free)} are free there. Make space or choose another place; "
+            "finished parts are kept, and the same job goes on from there.",
+        ) from error
 
 
 def to_disk(path: Path) -> None:

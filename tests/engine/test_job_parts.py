@@ -11,6 +11,7 @@ from deep_raster.engine.errors import OutputError
 from deep_raster.engine.inference import lost
 from deep_raster.engine.inference.journal import JOURNAL, Journal, WorkFolder
 from deep_raster.engine.job_session import MAX_LOG, JobSession
+from deep_raster.engine.raster.output import output_errors
 from deep_raster.engine.scratch import new_scratch
 from deep_raster.engine.workers.frames import FrameError
 from deep_raster.engine.workers.pool import _Pending
@@ -97,3 +98,15 @@ def test_own_deaths_condemn_and_kills_only_when_alone():
         assert not task.condemned
         task.lose("aborted", False)
     assert task.condemned and task.reason == "aborted"
+
+
+def test_what_keeps_an_output_from_being_written_is_told(tmp_path):
+    """An OutputError is an OSError itself; the way to it must not swallow it."""
+    with (
+        pytest.raises(OutputError, match=r"o\.tif” cannot be written: no space") as caught,
+        output_errors(tmp_path / "o.tif"),
+    ):
+        raise ValueError("no space")
+    assert "are free there" in caught.value.hint
+    with pytest.raises(OutputError, match="its folder is gone"), output_errors(tmp_path / "gone" / "o.tif"):
+        raise OSError("no such file")

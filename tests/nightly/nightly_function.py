@@ -42,7 +42,7 @@ class Faulty:
         pixels = pixelBlocks["raster_pixels"]
         # The scene carries the number of each tile in its first pixel (red * 256 + green).
         number = int(pixels[0, 0, 0]) * 256 + int(pixels[1, 0, 0])
-        if number in self.fault.get("tiles", ()) or self.fault.get("tiles") == "all":
+        if self.fault.get("tiles") == "all" or number in self.fault.get("tiles", ()):
             self.misbehave(self.fault["kind"])
         pixelBlocks["output_pixels"] = ((pixels.mean(0) > 90) + 1).astype("u1")[None]
         return pixelBlocks
