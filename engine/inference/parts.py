@@ -6,7 +6,7 @@ import hashlib
 import json
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Collection, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,10 @@ def write_part(path: Path, arrays: Mapping[str, Array], members: Mapping[str, An
     return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def read_part(path: Path, sha256: str) -> Tuple[Dict[str, Array], Dict[str, Any]]:
-    """Return the arrays and members of a part.
+def read_part(
+    path: Path, sha256: str, names: Optional[Collection[str]] = None
+) -> Tuple[Dict[str, Array], Dict[str, Any]]:
+    """Return the arrays (all, or those of ``names``) and members of a part.
 
     Raises:
         OutputError: it is gone or not what was written.
@@ -53,8 +55,9 @@ def read_part(path: Path, sha256: str) -> Tuple[Dict[str, Array], Dict[str, Any]
     head = json.loads(data[start : start + size])
     arrays, offset = {}, start + size
     for one in head["arrays"]:
-        body = zlib.decompress(data[offset : offset + one["bytes"]])
-        arrays[one["name"]] = np.frombuffer(body, np.dtype(one["dtype"])).reshape(one["shape"])
+        if names is None or one["name"] in names:
+            body = zlib.decompress(data[offset : offset + one["bytes"]])
+            arrays[one["name"]] = np.frombuffer(body, np.dtype(one["dtype"])).reshape(one["shape"])
         offset += one["bytes"]
     return arrays, head["members"]
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import shapely
 
 from ..raster.window import Window
-from .nms import box_areas, pair_iou, settle
+from .nms import box_areas, judge, pair_iou
+from .tiles import TileLayout
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +84,7 @@ def owned(boxes: Array, cut: Array, inner: Window, halo: int) -> npt.NDArray[np.
     """Return which objects a tile reports: whole ones centred in its inner window, and cut ones that reach into it.
 
     A margin around the inner window keeps an object that two tiles place a little differently from being lost between
-    them; :func:`resolve` removes the double.
+    them; :func:`best_sightings` removes the double.
     """
     margin = np.minimum(halo, np.maximum(4.0, 0.25 * np.sqrt(box_areas(boxes))))
     x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
@@ -101,60 +102,69 @@ def at_home(boxes: Array, inner: Window) -> npt.NDArray[np.bool_]:
     return home
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """What is left after :func:`resolve`.
-
-    Attributes:
-        objects: one entry an object, in the order of their first parts.
-        first: (n,) position of the entry's (first) part among what was given.
-        parts: for joined entries, position in ``objects`` -> positions of all parts among what was given.
-    """
-
-    objects: Objects
-    first: Array
-    parts: Dict[int, Array]
+def tile_windows(layout: TileLayout, tiles: Array) -> Array:
+    """Return (n, 4) left, top, right, bottom pixels of the images of tiles."""
+    columns = np.array([(one.start, one.stop) for one in layout.columns])
+    rows = np.array([(one.start, one.stop) for one in layout.rows])
+    row, column = np.divmod(tiles, len(columns))
+    return np.stack([columns[column, 0], rows[row, 0], columns[column, 1], rows[row, 1]], axis=1)
 
 
-def resolve(objects: Objects, windows: Array) -> Resolved:
-    """Join parts of objects cut by tiles and drop repeated sightings.
+class Seams:
+    """Tells which objects another tile may have seen too: those that meet the image of another tile with objects.
 
     Args:
-        objects: of all tiles of one grid, in the order of tiles.
-        windows: (n, 4) left, top, right, bottom pixels of the image in which each object was seen.
+        layout: of the tiles.
+        seen: (tile rows, tile columns) bool, which tiles reported an object.
     """
-    count = len(objects)
-    near = _near_seam(objects, windows)
-    group = np.arange(count)
-    if len(near):
-        one, other = _neighbours(objects, near)
-        group = _join(objects, windows, one, other)
-    joined, first, parts = _collapse(objects, group)
-    near_joined = np.isin(first, near) if len(near) else np.zeros(len(first), bool)
-    keep = np.ones(len(first), bool)
-    positions = np.flatnonzero(near_joined)
-    if len(positions):
-        keep[positions] = _whole_ones(joined, positions, parts)
-    kept = np.flatnonzero(keep)
-    place = {int(old): new for new, old in enumerate(kept)}
-    return Resolved(joined.take(kept), first[kept], {place[k]: v for k, v in parts.items() if k in place})
+
+    def __init__(self, layout: TileLayout, seen: Array) -> None:
+        self.layout, self._seen = layout, seen
+        self._sums = np.zeros((seen.shape[0] + 1, seen.shape[1] + 1), np.int32)
+        self._sums[1:, 1:] = seen.cumsum(0).cumsum(1)
+        self._columns = np.array([(one.start, one.stop) for one in layout.columns])
+        self._rows = np.array([(one.start, one.stop) for one in layout.rows])
+
+    def near(self, objects: Objects) -> npt.NDArray[np.bool_]:
+        """Return which of the objects do."""
+        boxes = _grown(objects.boxes)
+        left, right = _met(self._columns, boxes[:, 0], boxes[:, 2])
+        top, bottom = _met(self._rows, boxes[:, 1], boxes[:, 3])
+        sums = self._sums
+        count = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        row, column = np.divmod(objects.tiles, len(self._columns))
+        own = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+        met: npt.NDArray[np.bool_] = count > (own & self._seen[row, column])
+        return met
 
 
-def _near_seam(objects: Objects, windows: Array) -> Array:
-    """Return the objects that another tile may have seen too: those of tiles whose boxes meet another tile's image."""
-    if len(np.unique(objects.tiles)) < 2:
-        return np.empty(0, np.int64)
-    tiles, index = np.unique(objects.tiles, return_index=True)
-    images = shapely.box(*windows[index].T.astype(float))
-    tree = shapely.STRtree(images)
-    found, image = tree.query(shapely.box(*_grown(objects.boxes).T), predicate="intersects")
-    foreign = tiles[image] != objects.tiles[found]
-    return np.unique(found[foreign])
+def _met(spans: Array, low: Array, high: Array) -> Tuple[Array, Array]:
+    """Return the range (first, after the last) of spans (start, stop) that ``low .. high`` meets."""
+    first = np.searchsorted(spans[:, 1], low, side="left")
+    return first, np.maximum(np.searchsorted(spans[:, 0], high, side="right"), first)
 
 
 def _grown(boxes: Array) -> Array:
     grown: Array = boxes + np.array([-_REACH, -_REACH, _REACH, _REACH])
     return grown
+
+
+def same_objects(objects: Objects, layout: TileLayout, near: Array) -> Array:
+    """Return for each object the position of the first part of the object that it is part of.
+
+    Args:
+        objects: in the order of tiles.
+        layout: of the tiles.
+        near: which objects may go on in another tile; see :class:`Seams`.
+    """
+    one, other = _neighbours(objects, np.flatnonzero(near))
+    return _join(objects, tile_windows(layout, objects.tiles), one, other)
+
+
+def may_go_on(objects: Objects, near: Array, limit: float) -> npt.NDArray[np.bool_]:
+    """Return which objects may have a part among objects that begin at the line ``limit`` or below."""
+    answer: npt.NDArray[np.bool_] = near & (objects.cut > 0) & (objects.boxes[:, 3] + 2 * _REACH >= limit)
+    return answer
 
 
 def _neighbours(objects: Objects, near: Array) -> Tuple[Array, Array]:
@@ -213,7 +223,7 @@ def _abutting(objects: Objects, one: Array, other: Array) -> Array:
     return answer
 
 
-def _collapse(objects: Objects, group: Array) -> Tuple[Objects, Array, Dict[int, Array]]:
+def collapse(objects: Objects, group: Array) -> Tuple[Objects, Array, Dict[int, Array]]:
     """Return one entry a group: the box around its parts, the best score, the first part's tile, nothing cut."""
     first = np.unique(group)
     joined = objects.take(first)
@@ -233,23 +243,27 @@ def _collapse(objects: Objects, group: Array) -> Tuple[Objects, Array, Dict[int,
     return Objects(boxes, scores, joined.labels, joined.tiles, cut, joined.home), first, parts
 
 
-def _whole_ones(objects: Objects, positions: Array, parts: Dict[int, Array]) -> npt.NDArray[np.bool_]:
-    """Return which of the objects at ``positions`` stay when tiles saw some of them twice."""
-    some = objects.take(positions)
-    areas = box_areas(some.boxes)
-    joined = np.isin(positions, np.fromiter(parts, np.int64, len(parts)))
+def best_sightings(
+    objects: Objects, joined: Array, limit: float
+) -> Tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which of the objects stay where tiles saw some of them twice, and which cannot be judged yet.
+
+    Args:
+        objects: those near seams, in the order of tiles.
+        joined: which of them were made of parts.
+        limit: line at which objects that are not among these may begin.
+    """
+    areas = box_areas(objects.boxes)
     # Whole objects come before cut ones, then those of the tile that owns the place, the more certain, the larger.
-    order = np.lexsort((np.arange(len(some)), -areas, -some.scores, ~some.home, some.cut > 0))
+    order = np.lexsort((np.arange(len(objects)), -areas, -objects.scores, ~objects.home, objects.cut > 0))
 
     def overlap(weaker: Array, better: Array) -> Array:
-        iou = pair_iou(some.boxes[weaker], some.boxes[better])
-        inside = _clipped(some.boxes[weaker], some.boxes[better])
+        iou = pair_iou(objects.boxes[weaker], objects.boxes[better])
+        inside = _clipped(objects.boxes[weaker], objects.boxes[better])
         share = np.divide(box_areas(inside), areas[weaker], out=np.zeros(len(weaker)), where=areas[weaker] > 0)
-        partial = (some.cut[weaker] > 0) | joined[better]
-        foreign = (some.tiles[weaker] != some.tiles[better]) | joined[better] | joined[weaker]
+        partial = (objects.cut[weaker] > 0) | joined[better]
+        foreign = (objects.tiles[weaker] != objects.tiles[better]) | joined[better] | joined[weaker]
         return np.where(foreign, np.where(partial, np.maximum(iou, share), iou), 0.0)
 
-    keep = np.zeros(len(some), bool)
-    stays = settle(order, shapely.box(*some.boxes.T), some.labels, _SAME - 1e-9, overlap)
-    keep[order[stays]] = True
-    return keep
+    classes = np.unique(objects.labels, return_inverse=True)[1]
+    return judge(order, objects.boxes, classes, _SAME - 1e-9, overlap, objects.boxes[:, 3] > limit)

@@ -14,7 +14,6 @@ from deep_raster.engine.inference.blend import Blender, ramp
 from deep_raster.engine.inference.nms import suppress_boxes, suppress_polygons
 from deep_raster.engine.inference.polygons import regularised, rings_polygon, simplified
 from deep_raster.engine.inference.receptive import receptive_field_halo
-from deep_raster.engine.inference.seams import Objects, cut_sides, resolve
 from deep_raster.engine.inference.tiles import (
     Tile,
     TileLayout,
@@ -187,68 +186,6 @@ def test_suppression_of_many_boxes_is_fast():
         suppress_boxes(boxes, scores, labels, 0.3)
         times.append(time.thread_time() - start)
     assert min(times) < 0.5
-
-
-def seam_objects(rows):
-    return Objects(
-        np.array([one[0] for one in rows], float),
-        np.array([one[1] for one in rows], np.float32),
-        np.array([one[2] for one in rows], np.int64),
-        np.array([one[3] for one in rows], np.int64),
-        np.array([one[4] for one in rows], np.uint8),
-        np.array([True for _ in rows]),
-    )
-
-
-def windows_of(rows, windows):
-    return np.array([(w.col, w.row, w.right, w.bottom) for w in (windows[one[3]] for one in rows)])
-
-
-LEFT_TILE, RIGHT_TILE = Window(0, 0, 60, 100), Window(40, 0, 60, 100)
-WHOLE = Window(0, 0, 100, 100)
-
-
-def as_rows(*boxes):
-    """Rows of (box, score, label, tile) with the sides that the tile's image cuts."""
-    return [
-        (box, score, label, tile, int(cut_sides(np.array([box], float), (LEFT_TILE, RIGHT_TILE)[tile], WHOLE)[0]))
-        for box, score, label, tile in boxes
-    ]
-
-
-def test_parts_of_a_long_object_are_joined():
-    rows = as_rows(((10, 10, 60, 20), 0.6, 0, 0), ((40, 10.5, 90, 20), 0.8, 0, 1), ((40, 50, 90, 60), 0.7, 0, 1))
-    result = resolve(seam_objects(rows), windows_of(rows, (LEFT_TILE, RIGHT_TILE)))
-    assert result.objects.boxes.tolist() == [[10, 10, 90, 20], [40, 50, 90, 60]]
-    assert result.objects.scores.tolist() == pytest.approx([0.8, 0.7])
-    assert {key: value.tolist() for key, value in result.parts.items()} == {0: [0, 1]}
-
-
-def test_the_whole_sighting_stays():
-    rows = as_rows(((30, 10, 60, 30), 0.9, 0, 0), ((42, 10, 70, 30), 0.5, 0, 1), ((42, 10, 70, 30), 0.4, 1, 1))
-    rows[0] = ((42, 10, 60, 30), 0.9, 0, 0, rows[0][4])
-    result = resolve(seam_objects(rows), windows_of(rows, (LEFT_TILE, RIGHT_TILE)))
-    assert result.objects.boxes.tolist() == [[42, 10, 70, 30], [42, 10, 70, 30]]
-    assert result.objects.labels.tolist() == [0, 1]
-
-
-def test_two_sightings_of_one_object_become_the_better_one():
-    rows = as_rows(((45, 10, 55, 20), 0.5, 0, 0), ((45, 10, 55, 21), 0.6, 0, 1), ((20, 10, 30, 20), 0.3, 0, 0))
-    result = resolve(seam_objects(rows), windows_of(rows, (LEFT_TILE, RIGHT_TILE)))
-    assert result.first.tolist() == [1, 2]
-
-
-def test_overlapping_objects_of_one_tile_are_left_alone():
-    rows = as_rows(((45, 10, 55, 20), 0.5, 0, 0), ((45, 10, 55, 21), 0.6, 0, 0), ((80, 10, 90, 20), 0.3, 0, 1))
-    assert len(resolve(seam_objects(rows), windows_of(rows, (LEFT_TILE, RIGHT_TILE))).objects) == 3
-
-
-def test_parts_that_only_touch_are_joined_without_a_halo():
-    tiles = (Window(0, 0, 50, 100), Window(50, 0, 50, 100))
-    boxes = [((30, 10, 50, 20), 0.5, 0, 0), ((50, 10, 70, 21), 0.6, 0, 1), ((50, 60, 70, 70), 0.6, 0, 1)]
-    rows = [(*one, int(cut_sides(np.array([one[0]], float), tiles[one[3]], WHOLE)[0])) for one in boxes]
-    result = resolve(seam_objects(rows), windows_of(rows, tiles))
-    assert result.objects.boxes.tolist() == [[30, 10, 70, 21], [50, 60, 70, 70]]
 
 
 def test_blending_restores_what_tiles_agree_on():
