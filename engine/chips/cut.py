@@ -30,7 +30,7 @@ from .objects import ChipFrame, Objects, no_objects, objects_in_chips
 from .paint import paint
 from .pixels import BlockPixels
 from .plan import Item, block_window
-from .staging import Staging, write_json
+from .staging import Staging, summary, write_json
 from .statistics import BandStatistics, ClassStatistics, band_statistics
 
 _STATE = "export_training_data"
@@ -161,17 +161,6 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
             hint="Make room or choose another folder, then run the export again with “continue”.",
         ) from error
     return summary(receipt)
-
-
-def summary(receipt: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the part of a block's receipt that the engine process needs."""
-    return {
-        "kept": [[one["root"], one["item"], one["candidate"]] for one in receipt["chips"]],
-        "objects": receipt["objects"],
-        "values": receipt["values"],
-        "left_out": receipt["left_out"],
-        "bytes": receipt["bytes"],
-    }
 
 
 def _exporter(output: str, digest: str, context: TaskContext) -> Exporter:

@@ -342,12 +342,17 @@ class _Labels:
     def notes(self) -> List[str]:
         """Return sentences on features that were left out or repaired."""
         found = []
-        if self.counts.without_class:
-            found.append(f"{self.counts.without_class} features have no class and are left out.")
-        if self.counts.dropped:
-            found.append(f"{self.counts.dropped} features have no geometry that can be used and are left out.")
-        if self.counts.repaired:
-            found.append(f"{self.counts.repaired} features had an invalid geometry, which was repaired.")
+        for number, one, several in (
+            (self.counts.without_class, "has no class and is left out", "have no class and are left out"),
+            (
+                self.counts.dropped,
+                "has no geometry that can be used and is left out",
+                "have no geometry that can be used and are left out",
+            ),
+            (self.counts.repaired, "had an invalid geometry, which was repaired", ""),
+        ):
+            if number:
+                found.append(f"1 feature {one}." if number == 1 else f"{number} features {several or one}.")
         return found
 
 

@@ -9,6 +9,7 @@ from ..errors import JobError, WorkerError
 from ..jobs import ExportTrainingData, to_dict
 from ..session import Placement, Session
 from . import rules, staging
+from .space import Room
 from .staging import Staging
 
 _Kept = List[Tuple[str, int, int]]
@@ -77,17 +78,20 @@ class _Export:
         """Cut what is not yet cut; return the summaries of all blocks."""
         done: Dict[int, Dict[str, Any]] = {}
         open_blocks: List[int] = []
+        room = Room(self._place.output, len(blocks))
         for block in blocks:
             receipt = staging.read_json(self._place.block_file(block))
             if receipt is None:
                 open_blocks.append(block)
             else:
-                done[block] = _summary(receipt)
+                done[block] = staging.summary(receipt)
+                room.add(int(receipt["bytes"]))
 
         def on_receipt(_index: int, payload: Dict[str, Any], receipt: Dict[str, Any]) -> None:
             done[int(payload["block"])] = receipt
             chips = sum(len(one["kept"]) for one in done.values())
             self._session.progress(0.05 + 0.85 * len(done) / len(blocks), f"{chips} chips")
+            room.add(int(receipt["bytes"]))
 
         lost = self._session.each("export_chips", self._payloads(open_blocks), on_receipt, self._placement)
         if lost:
@@ -146,11 +150,6 @@ def class_positions(place: Staging, values: set[int]) -> Dict[str, int]:
     known = [int(one["Value"]) for one in before.get("Classes") or () if one.get("Value") is not None]
     ordered = known + sorted(values - set(known))
     return {str(value): position for position, value in enumerate(ordered)}
-
-
-def _summary(receipt: Dict[str, Any]) -> Dict[str, Any]:
-    kept = [[one["root"], one["item"], one["candidate"]] for one in receipt["chips"]]
-    return {"kept": kept, "objects": receipt["objects"], "values": receipt["values"], "left_out": receipt["left_out"]}
 
 
 def _key(one: List[Any]) -> Tuple[str, int, int]:

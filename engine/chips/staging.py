@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..errors import ChipError, DeepRasterError, JobCancelled, JobError, OutputError
 from ..jobs import ExportTrainingData, RasterInput, VectorInput, to_dict
@@ -29,7 +29,7 @@ from . import rules
 
 NAME = ".deep_raster_export"
 _LOCK = ".deep_raster_export.lock"
-VERSION = 1
+VERSION = 2
 SIDE_FILES = (
     "esri_model_definition.emd",
     "esri_accumulated_stats.json",
@@ -89,6 +89,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def summary(receipt: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the part of a block's receipt that the engine process needs."""
+    members = {name: receipt[name] for name in ("objects", "values", "left_out", "bytes")}
+    return members | {"kept": [[one["root"], one["item"], one["candidate"]] for one in receipt["chips"]]}
 
 
 def finished(job: ExportTrainingData) -> Optional[Dict[str, Any]]:

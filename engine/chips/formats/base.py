@@ -83,6 +83,7 @@ class Sink:
 
     Attributes:
         files: paths of all files relative to the folder, side files included.
+        size: bytes of all files.
     """
 
     def __init__(self, folder: Path, images: ImageWriter) -> None:
@@ -90,11 +91,13 @@ class Sink:
         self._images = images
         self._made: set[str] = set()
         self.files: List[str] = []
+        self.size = 0
 
     def image(self, folder: str, sample: Sample, pixels: npt.NDArray[Any]) -> str:
         """Write pixels in the chip format asked for; return the image's path."""
         written = self._images.write(Path(self._path(folder, sample.stem)), pixels, sample.transform)
         self.files.extend(f"{folder}/{one.name}" for one in written)
+        self.size += sum(one.stat().st_size for one in written)
         return f"{folder}/{written[0].name}"
 
     def raster(self, folder: str, sample: Sample, values: npt.NDArray[Any]) -> str:
@@ -111,6 +114,7 @@ class Sink:
         with open(self._path(folder, name), "wb") as file:
             file.write(data)
         self.files.append(f"{folder}/{name}")
+        self.size += len(data)
         return f"{folder}/{name}"
 
     def _path(self, folder: str, name: str) -> str:

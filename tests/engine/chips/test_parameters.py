@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import shapely
 from affine import Affine
 from chips_support import CELL, LEFT, TOP, on_map, scene, write_raster, write_vector
 from deep_raster.engine.chips.dataset import open_chips
-from deep_raster.engine.errors import DeepRasterError, JobError, RasterError, VectorError
+from deep_raster.engine.errors import DeepRasterError, JobError, VectorError
 from deep_raster.engine.jobs import ExportTrainingData, Extent, RasterInput, VectorInput
 from rasterio.transform import from_origin
 from rasterio.warp import transform_geom
@@ -276,66 +275,6 @@ def test_subset_and_selection(labelled, chips):
     assert [one.name for one in data.classes] == ["big pond"]
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_boxes_over_an_image_without_crs(export, tmp_path, sign):
-    """Rows counted downwards, or as QGIS shows such an image: downwards to minus its height."""
-    pixels = scene()
-    raster = write_raster(tmp_path / "photo.png", pixels, crs=None, transform=Affine.identity(), driver="PNG")
-    boxes = [shapely.box(70, sign * 80, 90, sign * 100), shapely.box(10, sign * 20, 30, sign * 45)]
-    layer = write_vector(tmp_path / "b.gpkg", boxes, crs=None, classvalue=[1, 1])
-    out = tmp_path / "o"
-    export(
-        ExportTrainingData((raster,), str(out), "PASCAL_VOC_rectangles", labels=layer, tile_size_x=64, tile_size_y=64)
-    )
-    data = open_chips(out)
-    assert [data.boxes(one).boxes.tolist() for one in data.chips] == [[[10, 20, 30, 45]], [[6, 16, 26, 36]]]
-    assert np.array_equal(data.image(data.chips[1])[0], pixels[:, 64:128, 64:128])
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float32", "float64"])
-def test_bit_depth_and_band_order_are_kept(export, tmp_path, dtype):
-    raster = write_raster(tmp_path / "r.tif", scene(6, 64, 64, dtype))
-    chosen = RasterInput(raster.path, bands=(6, 1, 3))
-    export(ExportTrainingData((chosen,), str(tmp_path / "o"), "Export_Tiles", tile_size_x=64, tile_size_y=64))
-    data = open_chips(tmp_path / "o")
-    assert data.dtype == dtype
-    assert np.array_equal(data.image(data.chips[0])[0], scene(6, 64, 64, dtype)[[5, 0, 2]])
-
-
-def test_many_bands_and_nodata_statistics(export, tmp_path):
-    pixels = scene(40, 70, 70, "int16")
-    pixels[:, :20, :30] = -999
-    raster = write_raster(tmp_path / "r.tif", pixels, nodata=-999)
-    export(ExportTrainingData((raster,), str(tmp_path / "o"), "Export_Tiles", tile_size_x=70, tile_size_y=70))
-    stats = json.loads((tmp_path / "o" / "esri_accumulated_stats.json").read_text())
-    assert stats["NumBands"] == 40
-    assert stats["BandStatsState"][17]["Num"] == 70 * 70 - 600
-    assert stats["BandStatsState"][17]["Min"] == pixels[17][pixels[17] > 0].min()
-
-
-def test_objects_beyond_the_raster_are_clipped_to_it(export, tmp_path):
-    raster = write_raster(tmp_path / "r.tif", scene(1, 60, 60))
-    shapes = np.array([shapely.box(50, 10, 90, 20), shapely.box(61, 30, 63, 33)])
-    layer = write_vector(tmp_path / "l.gpkg", on_map(shapes), classvalue=[1, 1])
-    export(
-        ExportTrainingData(
-            (raster,), str(tmp_path / "o"), "PASCAL_VOC_rectangles", labels=layer, tile_size_x=64, tile_size_y=64
-        )
-    )
-    data = open_chips(tmp_path / "o")
-    assert data.boxes(data.chips[0]).boxes.tolist() == [[50, 10, 60, 20]]
-
-
-def test_one_pixel_and_strips(export, tmp_path):
-    for height, width in ((1, 1), (1, 500), (500, 1)):
-        raster = write_raster(tmp_path / "r.tif", scene(1, height, width))
-        out = tmp_path / f"{height}x{width}"
-        export(ExportTrainingData((raster,), str(out), "Export_Tiles", tile_size_x=16, tile_size_y=16, all_tiles=True))
-        data = open_chips(out)
-        assert len(data) == -(-max(height, width) // 16)
-        assert sum(int(data.image(one)[0].sum()) for one in data.chips) == int(scene(1, height, width).sum())
-
-
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -383,23 +322,6 @@ def test_labels_that_cannot_be_used(labelled, export, tmp_path):
         assert not (tmp_path / "bad").exists()
     with pytest.raises(VectorError, match="cannot be opened"):
         export(job(labelled, tmp_path / "bad", labels=VectorInput(str(tmp_path / "missing.gpkg"))))
-
-
-def test_images_of_different_bands_are_refused(export, tmp_path):
-    inputs = tuple(write_raster(tmp_path / f"{n}.tif", scene(n, 64, 64)) for n in (1, 3))
-    with pytest.raises(RasterError, match="bands"):
-        export(ExportTrainingData(inputs, str(tmp_path / "o"), "Export_Tiles", processing_mode="ITEMS_SEPARATELY"))
-
-
-def test_several_images_without_georeference(labelled, export, tmp_path):
-    bare = {"crs": None, "transform": Affine.identity(), "driver": "PNG"}
-    inputs = tuple(write_raster(tmp_path / f"{n}.png", scene(3, 64, 64), **bare) for n in (1, 2))
-    for mode, words in (("MOSAICKED", "cannot form a mosaic"), ("ITEMS_SEPARATELY", "would label each")):
-        with pytest.raises(JobError, match=words):
-            export(job(labelled, tmp_path / "o", inputs=inputs, processing_mode=mode))
-    separate = {"format": "Export_Tiles", "labels": None, "processing_mode": "ITEMS_SEPARATELY"}
-    told, _ = export(job(labelled, tmp_path / "o", inputs=inputs, **separate))
-    assert told["CHIPS"] == 2
 
 
 def test_a_class_with_few_samples_is_told(labelled, chips, tmp_path):
