@@ -169,7 +169,15 @@ class _Layer:
         part = window.intersection(self._window)
         if part.is_empty:
             return None
-        return self._awaited(part) if self._facts.addresses else self._read(part)
+        if self._facts.addresses:
+            return self._awaited(part)
+        try:
+            return self._read(part)
+        except RasterError:
+            # GDAL says only once why some files cannot be read, and rasterio takes silence for success: zeros.
+            self.close()
+            self._open()
+            raise
 
     def _awaited(self, part: Window) -> Tuple[Window, Pixels, Mask]:
         """Read from the network, with further attempts while that makes sense; each with a file opened anew."""
