@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle  # nosec B403 - the name of an error; nothing is unpickled
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -60,8 +61,11 @@ class Checkpoints:
             _load(part)
         except _UNREADABLE as error:
             part.unlink(missing_ok=True)
+            # PyTorch tells a disk that is full in words of its own inside.
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "the file was cut off"
+            free = shutil.disk_usage(self.folder).free / 1e6
             raise OutputError(
-                f"The state of the training cannot be saved: {error}.",
+                f"The state of the training cannot be saved: {reason}; {free:,.3g} MB of space are free there.",
                 stage="saving the training",
                 file=str(part),
                 hint="Check that the disk has room; the last saved state is kept.",
