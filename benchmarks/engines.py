@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import checkout  # noqa: F401
 from deep_raster.engine import client, events, jobs
 from deep_raster.engine.environment import Environment
-from deep_raster.engine.inference.plan import Plan
-from deep_raster.engine.workers.task import TASKS, TaskContext
 from measure import Tree, temporary_environment
 
+_TILES = re.compile(r"in ([\d,]+) tiles")
+_STATISTICS = "Statistics of predicting: "
 ENVIRONMENT = Environment(python=sys.executable, root=Path(sys.prefix), frameworks=(), versions={})
 
 
@@ -28,25 +28,26 @@ class Outcome:
         values: its named outputs.
         cpu: CPU seconds of the engine and its workers.
         wall: seconds.
-        told: the events, each with the seconds since the start.
+        told: the events.
     """
 
     values: dict[str, Any]
     cpu: float
     wall: float
-    told: list[tuple[float, events.Event]] = field(default_factory=list)
+    told: list[events.Event] = field(default_factory=list)
 
     @property
-    def texts(self) -> list[str]:
-        """The lines of the job's log."""
-        return [one.text for _, one in self.told if isinstance(one, events.Log)]
+    def statistics(self) -> dict[str, float]:
+        """What predicting cost by stage, in CPU seconds, and the pixels of raster and network, as the log tells."""
+        lines = (one.text for one in self.told if isinstance(one, events.Log))
+        text = next(one for one in lines if one.startswith(_STATISTICS))
+        return json.loads(text.removeprefix(_STATISTICS))
 
     @property
-    def first_tile(self) -> float:
-        """Seconds until the first group of tiles was done."""
-        return next(
-            when for when, one in self.told if isinstance(one, events.Progress) and one.text.startswith("Predicting")
-        )
+    def tiles(self) -> int:
+        """Number of tiles, as the log tells."""
+        lines = (one.text for one in self.told if isinstance(one, events.Log))
+        return next(int(found[1].replace(",", "")) for text in lines if (found := _TILES.search(text)))
 
 
 class WarmEngine:
@@ -71,14 +72,13 @@ class WarmEngine:
         self.tree.__exit__()
         self.engine.kill()
 
-    def run(self, job: jobs.Job, is_cancelled: Callable[[], bool] = lambda: False, from_start: bool = False) -> Outcome:
+    def run(self, job: jobs.Job, from_start: bool = False) -> Outcome:
         """Have a job done; with ``from_start`` time and CPU count from the start of the engine."""
-        told: list[tuple[float, events.Event]] = []
+        told: list[events.Event] = []
         start = self._started if from_start else time.monotonic()
         before = 0.0 if from_start else self.tree.cpu
-        values = self.engine.run(job, lambda event: told.append((time.monotonic() - start, event)), is_cancelled)
-        wall = time.monotonic() - start
-        return Outcome(values, self.tree.cpu - before, wall, told)
+        values = self.engine.run(job, told.append, lambda: False)
+        return Outcome(values, self.tree.cpu - before, time.monotonic() - start, told)
 
 
 def classify(raster: Path, model: Path, output: Path, workers: int = 0, **members: Any) -> jobs.ClassifyPixels:
@@ -86,14 +86,3 @@ def classify(raster: Path, model: Path, output: Path, workers: int = 0, **member
     options = jobs.RunOptions(processor=jobs.CPU, workers=workers)
     inputs = (jobs.RasterInput(str(raster)),)
     return jobs.ClassifyPixels(inputs, str(model), str(output), options=options, **members)
-
-
-def plan_of(job: jobs.ClassifyPixels, scratch: Path) -> Plan:
-    """Return how the engine cuts the raster of a job, made in this process."""
-    work = scratch / "plan"
-    work.mkdir(exist_ok=True)
-    module, _, name = TASKS["plan_inference"].partition(":")
-    task = getattr(importlib.import_module(f"deep_raster.engine.{module}"), name)
-    context = TaskContext(scratch, "cpu", 1, lambda event: None)
-    task({"job": jobs.to_dict(job), "work": str(work)}, context)
-    return Plan.from_dict(json.loads((work / "plan.json").read_text(encoding="utf-8")))

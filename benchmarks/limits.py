@@ -134,12 +134,12 @@ def _write(path: str, target: str) -> Figures:
 
     with rasterio.open(path) as data:
         rows, columns = min(4096, data.height), min(4096, data.width)
-        pixels = data.read(1, window=((0, rows), (0, columns)))
+        pixels, place = data.read(1, window=((0, rows), (0, columns))), {"crs": data.crs, "transform": data.transform}
     profile = {"driver": "GTiff", "width": columns, "height": rows, "count": 1, "dtype": pixels.dtype, "zlevel": 1}
     profile.update(tiled=True, blockxsize=512, blockysize=512, compress="deflate")
 
     def work() -> Iterator[int]:
-        with rasterio.open(target, "w", **profile) as out:
+        with rasterio.open(target, "w", **profile, **place) as out:
             out.write(pixels, 1)
         yield pixels.size
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import checkout  # noqa: F401
@@ -17,10 +13,7 @@ import models
 import numpy as np
 import rasterio
 import scenes
-from deep_raster.engine.inference.plan import Plan
 from measure import Table, middle, progress, spread
-
-_TOOK = re.compile(r"took ([\d.]+) s of processor time, ([\d.]+) s")
 
 
 def _engines_of(name: str) -> tuple[str, ...]:
@@ -48,21 +41,20 @@ def _one_limit(asked: argparse.Namespace, name: str, side: int) -> list[str]:
     raster = scenes.make(asked.scratch / f"scene_{side}.tif", side, side)
     network, output = _network_file(name, definition), asked.scratch / "out.tif"
     job = engines.classify(raster, definition, output)
-    layout = engines.plan_of(job, asked.scratch).items[0].layout
-    share = layout.redundancy
     best = limits.best_forward(_engines_of(name), network, limits.FORMS, asked.seconds)
     progress(f"{name} {side}: " + ", ".join(f"{key} {rate:.2f}" for key, rate in best["rates"].items()))
     best.pop("rates")
     # The usual loop has the same rate on any raster, so the small one will do for it.
     small = scenes.make(asked.scratch / f"scene_{min(side, 2048)}.tif", min(side, 2048), min(side, 2048))
     rounds: list[dict[str, float]] = []
+    share, side_of_tile = 1.0, 0
     with engines.WarmEngine(asked.scratch) as engine:
         for number in range(asked.rounds + 1):
             one = {"limit": limits.forward(model=network, seconds=2 * asked.seconds, **best)}
             done = engine.run(job)
-            one["job"] = side * side * share / done.cpu / 1e6
-            took = next(found for text in done.texts if (found := _TOOK.search(text)))
-            one["network"] = float(took[2]) / done.cpu
+            share, side_of_tile = _tiling(done)
+            one["job"] = done.statistics["input_pixels"] / done.cpu / 1e6
+            one["network"] = done.statistics["network_seconds"] / done.cpu
             one["read"], one["write"] = _sides(raster, output, asked.scratch)
             if name != "own":
                 found = limits.measure("loop", path=str(small), model=str(network), target=str(asked.scratch / "l.tif"))
@@ -76,7 +68,7 @@ def _one_limit(asked: argparse.Namespace, name: str, side: int) -> list[str]:
     return [
         models.NAMES[name],
         f"{side}²",
-        f"{max(one.size for one in layout.columns)} × {max(one.size for one in layout.rows)}",
+        f"about {side_of_tile}²",
         f"{share:.3f}",
         f"{spread(one['limit'] for one in rounds)} ({best['engine']} {best['tile']} b{best['batch']})",
         spread(one["job"] for one in rounds),
@@ -87,6 +79,12 @@ def _one_limit(asked: argparse.Namespace, name: str, side: int) -> list[str]:
         f"{middle(one['loop'] / one['limit'] for one in rounds):.2f}" if loops else "–",
         f"{middle(one['network'] for one in rounds):.3f}",
     ]
+
+
+def _tiling(done: engines.Outcome) -> tuple[float, int]:
+    """Return input pixels per raster pixel, and the side of an average tile."""
+    pixels = done.statistics["input_pixels"]
+    return pixels / done.statistics["raster_pixels"], round((pixels / done.tiles) ** 0.5)
 
 
 def _sides(raster: Path, output: Path, scratch: Path) -> tuple[float, float]:
@@ -121,9 +119,9 @@ def exactness(asked: argparse.Namespace) -> None:
             for workers in (1, 2, 4):
                 output = asked.scratch / "exact.tif"
                 job = engines.classify(raster, definition, output, workers)
-                engine.run(job)
+                done = engine.run(job)
                 digests.append(hashlib.sha256(output.read_bytes()).hexdigest())
-                share = engines.plan_of(job, asked.scratch).items[0].layout.redundancy
+                share = done.statistics["input_pixels"] / done.statistics["raster_pixels"]
         with rasterio.open(asked.scratch / "exact.tif") as data:
             found = data.read(1)
         unlike = int((_whole(name, definition, image) + 1 != found).sum())
@@ -141,56 +139,27 @@ def _whole(name: str, definition: Path, image: np.ndarray) -> np.ndarray:
 
 
 def decode_once(asked: argparse.Namespace) -> None:
-    """Compare the reading of a job's tiles, as two workers share them, with reading every block once."""
+    """Compare what two workers spend on reading in a job with reading every block once."""
     table = Table(
-        "Reading the tiles of a job against reading every block once (CPU seconds)",
-        "raster", "stored as", "network", "groups", "every block once", "as the workers read", "ratio",
+        "Reading in a job of two workers against reading every block once (CPU seconds)",
+        "raster", "stored as", "network", "every block once", "in the job", "ratio",
     )  # fmt: skip
     forms = {"tiles of 256": {"block": 256}, "tiles of 512": {}, "strips of one row": {"strips": True}}
     for text, form in forms.items():
-        key = "_".join(f"{name}{value}" for name, value in form.items()) or "plain"
-        suffix = "" if key == "plain" else f"_{key}"
+        suffix = "".join(f"_{name}{value}" for name, value in form.items())
         raster = scenes.make(asked.scratch / f"scene_{asked.side}{suffix}.tif", asked.side, asked.side, **form)
         for name in asked.networks.split(","):
-            job = engines.classify(raster, models.make(asked.scratch / "models", name), asked.scratch / "d.tif")
-            plan = engines.plan_of(job, asked.scratch)
+            job = engines.classify(raster, models.make(asked.scratch / "models", name), asked.scratch / "d.tif", 2)
             rounds = []
-            for number in range(asked.rounds + 1):
-                once = limits.measure("read", path=str(raster))["cpu"]
-                ours = sum(_reading(asked.scratch, part, 2) for part in range(2))
-                progress(f"{text} {name}: {once:.2f} {ours:.2f}")
-                if number:
-                    rounds.append((once, ours))
+            with engines.WarmEngine(asked.scratch) as engine:
+                for number in range(asked.rounds + 1):
+                    once = limits.measure("read", path=str(raster))["cpu"]
+                    ours = engine.run(job).statistics["read_seconds"]
+                    progress(f"{text} {name}: {once:.2f} {ours:.2f}")
+                    if number:
+                        rounds.append((once, ours))
             table.row(
-                f"{asked.side}²", text, models.NAMES[name], plan.items[0].grouping.count,
+                f"{asked.side}²", text, models.NAMES[name],
                 spread(one for one, _ in rounds), spread(one for _, one in rounds),
                 f"**{spread(ours / once for once, ours in rounds)}**",
             )  # fmt: skip
-
-
-def _reading(scratch: Path, part: int, of: int) -> float:
-    command = [sys.executable, __file__, str(scratch / "plan" / "plan.json"), str(part), str(of)]
-    # The interpreter and this file: nothing here comes from outside.
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def read_groups(path: Path, part: int, of: int) -> float:
-    """Return the CPU seconds of reading every ``of``-th group of a plan, as a worker does it."""
-    import time
-
-    from deep_raster.engine.inference.predict import _around
-    from deep_raster.engine.inference.reading import open_source
-
-    plan = Plan.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    item = plan.items[0]
-    start = time.process_time()
-    source = open_source(item.inputs, item.second, item.grid, plan.bands, plan.resampling)
-    for number in range(part, item.grouping.count, of):
-        group = item.grouping.group(number)
-        for row in range(group.top, group.bottom):
-            source.read(_around([item.layout.tile(row, column) for column in range(group.left, group.right)]))
-    return time.process_time() - start
-
-
-if __name__ == "__main__":
-    print(read_groups(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
