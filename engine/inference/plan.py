@@ -31,6 +31,7 @@ class Item:
         layout: its tiles.
         grouping: how tiles are joined to groups.
         first: number of its first group within the job.
+        in_rows: whether its files are stored in rows as wide as themselves.
     """
 
     name: str
@@ -40,6 +41,13 @@ class Item:
     layout: TileLayout
     grouping: Grouping
     first: int
+    in_rows: bool = False
+
+    @property
+    def way(self) -> Tuple[int, int]:
+        """Rows and columns of groups for :mod:`.walk`: down the columns, but along the rows where those are stored."""
+        found = self.grouping
+        return (found.count, 1) if self.in_rows else (found.rows, found.columns)
 
     def to_dict(self) -> Dict[str, Any]:
         """Return JSON-ready members; :meth:`from_dict` is the inverse."""
@@ -52,6 +60,7 @@ class Item:
             "rows": [dataclasses.astuple(one) for one in self.layout.rows],
             "grouping": dataclasses.astuple(self.grouping),
             "first": self.first,
+            "in_rows": self.in_rows,
         }
 
     @classmethod
@@ -65,6 +74,7 @@ class Item:
             TileLayout(tuple(Span(*one) for one in members["columns"]), tuple(Span(*one) for one in members["rows"])),
             Grouping(*members["grouping"]),
             members["first"],
+            bool(members.get("in_rows")),
         )
 
 

@@ -19,6 +19,7 @@ from ..raster.source import RasterSource, source_grids
 from ..raster.versions import source_state
 from ..workers.devices import core_count
 from ..workers.task import TaskContext
+from .bands import is_in_rows
 from .fitting import fit, memory_budget
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
@@ -59,6 +60,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     loaded = load(name, job.model, options, context)
     for warning in loaded.package.warnings:
         context.emit(Log(WARNING, warning))
+    if loaded.settings.tta_scales != (1.0,) and not loaded.settings.test_time_augmentation:
+        context.emit(Log(WARNING, "tta_scales takes effect with test_time_augmentation=True alone."))
     plan, done = _take_up(work, make_plan(name, job, loaded, payload["job"], context), options.resume)
     if done:
         context.emit(Log(INFO, f"{len(done)} of {plan.groups} parts are finished already; the job goes on from there."))
@@ -66,7 +69,7 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     if not done:
         _require_room(name, job, pixels, loaded, work)
     _tell(plan, pixels, context)
-    ways = [(one.first, one.grouping.rows, one.grouping.columns) for one in plan.items]
+    ways = [(one.first, *one.way) for one in plan.items]
     workers = int(plan.memory.get("workers", 0)) if context.device == "cpu" else 0
     return {"groups": plan.groups, "done": done, "pixels": pixels, "ways": ways, "workers": workers}
 
@@ -100,8 +103,9 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
             kept_bytes=kept,
             at_least=_GROUPS_EACH * _workers(options),
             block=one.block,
+            row_wise=one.in_rows,
         )
-        items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first))
+        items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first, one.in_rows))
         first += grouping.count
     if options.mask and not any(len(mask_area(job, one.grid) or ()) for one in items):
         raise JobError(
@@ -235,6 +239,11 @@ class _Cut:
     second: Tuple[jobs.RasterInput, ...]
     grid: Grid
     block: Tuple[int, int]
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether it is one file that is stored in rows as wide as itself."""
+        return len(self.inputs) == 1 and is_in_rows(self.block)
 
 
 def _cuts(sets: Sequence[_Set], options: jobs.RunOptions, loaded: Loaded) -> List[_Cut]:

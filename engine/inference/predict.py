@@ -155,7 +155,13 @@ def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
     reader.use(
         key,
         lambda: open_source(
-            item.inputs, item.second, item.grid, plan.bands, plan.resampling, widest(item.layout, item.grouping)
+            item.inputs,
+            item.second,
+            item.grid,
+            plan.bands,
+            plan.resampling,
+            widest(item.layout, item.grouping),
+            folder / "rows" / str(position),
         ),
     )
     kept = context.state.get("inference.mask")

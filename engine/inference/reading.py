@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..raster.grid import Grid
 from ..raster.source import RasterSource
 from ..raster.window import Window
 from ..workers.task import TaskContext
+from .bands import BandSource, is_in_rows
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -52,6 +54,7 @@ def open_source(
     bands: Optional[Sequence[int]],
     resampling: str,
     reach: int = 0,
+    folder: Optional[Path] = None,
 ) -> Any:
     """Return the source of an item, and give the process the block cache that it needs.
 
@@ -62,11 +65,15 @@ def open_source(
         bands: 1-based bands to read, or None for all.
         resampling: how pixels are made where grids differ.
         reach: columns of the widest window that will be read; 0 for windows as wide as the file.
+        folder: for decoded rows of files whose rows are wider than windows; None to do without.
     """
     smooth: Any = resampling
     limit_cache(CACHE_MB * 2**20)
     if not second:
-        return RasterSource.open(inputs, grid, bands, smooth, CACHE_MB, reach, running=True)
+        source = RasterSource.open(inputs, grid, bands, smooth, CACHE_MB, reach, running=True)
+        if folder is None or len(inputs) > 1 or reach >= grid.width or not is_in_rows(source.block_shape):
+            return source
+        return BandSource(source, folder)
     pair = PairSource(
         RasterSource.open(inputs, grid, None, smooth, CACHE_MB, reach, running=True),
         RasterSource.open(second, grid, None, smooth, CACHE_MB, reach, running=True),

@@ -275,6 +275,7 @@ def plan_groups(
     kept_bytes: int,
     at_least: int,
     block: Tuple[int, int] = (1, 1),
+    row_wise: bool = False,
 ) -> Grouping:
     """Join tiles into groups of similar size.
 
@@ -287,20 +288,22 @@ def plan_groups(
         kept_bytes: bytes that one pixel of a group occupies until the group is finished.
         at_least: number of groups wanted, so that all workers have something to do.
         block: (rows, columns) in which the file is stored.
+        row_wise: whether it is stored in rows as wide as itself.
     """
     columns, rows = len(layout.columns), len(layout.rows)
     pixels = max(one.size for one in layout.columns) * max(one.size for one in layout.rows)
     read, kept = max(1, 2 * pixels * read_bytes), max(1, pixels * kept_bytes)
     share = max(1, columns * rows // max(1, at_least))
     step = max(1, layout.columns[0].inner_stop)
-    if block[0] * 4 < block[1]:
-        # A whole row of tiles together decodes each strip of the file once, even if processors wait at the end.
+    room = max(1, min(READ_BUDGET // read, KEPT_BUDGET // kept))
+    if row_wise and columns <= room:
+        # A whole row of tiles together decodes each row of the file once, even if processors wait at the end.
         across = columns
-    elif layout.overlaps:
+    elif layout.overlaps and not row_wise:
         across = min(share, math.ceil(_SHARED_ONCE * block[1] / step))
     else:
         across = math.isqrt(min(share, max(1, _GROUP_PIXELS // pixels)))
-    across = max(1, min(columns, across, READ_BUDGET // read, KEPT_BUDGET // kept))
+    across = max(1, min(columns, across, room))
     across = math.ceil(columns / math.ceil(columns / across))
     down = min(share // across, _GROUP_PIXELS // (across * pixels), KEPT_BUDGET // (across * kept))
     return Grouping(rows, columns, max(1, min(rows, down)), across)

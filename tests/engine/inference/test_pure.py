@@ -107,7 +107,7 @@ def test_groups_of_large_rasters_hold_no_more_than_those_of_small_ones():
     free = TilePlan(512, 512, 0, fixed=False, exact=True)
     for side, strips in ((4096, (256, 256)), (10240, (256, 256)), (100_000, (256, 256)), (10240, (1, 10240))):
         layout = plan_tiles(side, side, free, align=256)
-        grouping = plan_groups(layout, read_bytes=4, kept_bytes=2, at_least=12, block=strips)
+        grouping = plan_groups(layout, read_bytes=4, kept_bytes=2, at_least=12, block=strips, row_wise=strips[0] == 1)
         group = group_inner(layout, grouping.group(grouping.count // 2))
         assert group.width * group.height <= max(1.5 * 2**20, 512 * strips[1]), side
 
@@ -278,7 +278,7 @@ def test_augmented_objects_come_back_to_their_place(shape):
             )
         return answers
 
-    (found,) = augmented_detections(detect, image, image[:, 0] >= 0, "mean")
+    (found,) = augmented_detections([detect], image, image[:, 0] >= 0, "mean")
     assert found.boxes.tolist() == [[11, 3, 17, 7]]
     assert found.scores.tolist() == [0.5]
     ring = np.asarray(found.rings[0][0])
