@@ -25,6 +25,8 @@ Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 # Bytes of a file, and of the rows that are decoded at a time.
 _BAND, _CHUNK = 64 * 2**20, 4 * 2**20
+# Columns that lie together in a file.
+_CELL = 512
 
 
 def is_in_rows(block: Tuple[int, int]) -> bool:
@@ -43,10 +45,12 @@ class BandSource:
     def __init__(self, source: RasterSource, folder: Path) -> None:
         self._source, self._folder = source, folder
         self._grid = source.grid
-        width, size = source.grid.width, source.dtype.itemsize
-        # A row of a file: each band's pixels, then a byte of validity for each column.
-        self._pixel_bytes = source.count * width * size
-        self._row_bytes = self._pixel_bytes + width
+        # A file holds one cell of columns after the other, so that a tile is read in few long pieces; each row of a
+        # cell holds the pixels of all bands, then a byte of validity for each column.
+        self._cells = -(-source.grid.width // _CELL)
+        self._pixel_bytes = source.count * _CELL * source.dtype.itemsize
+        self._cell_bytes = self._pixel_bytes + _CELL
+        self._row_bytes = self._cells * self._cell_bytes
         step = source.block_shape[0]
         self._rows = max(step, _BAND // self._row_bytes // step * step)
         self._chunk = max(step, _CHUNK // self._row_bytes // step * step)
@@ -88,19 +92,18 @@ class BandSource:
 
     def _copy(self, number: int, part: Window, pixels: Pixels, valid: Mask) -> None:
         """Copy ``part`` of a band (rows counted from its top)."""
-        size = pixels.itemsize
-        line = np.empty(part.width, pixels.dtype)
-        flags = np.empty(part.width, bool)
+        held = np.empty((part.height, self._cell_bytes), np.uint8)
+        count, height = len(pixels), min(self._rows, self._grid.height - number * self._rows)
         with self._open(number) as file:
-            for row in range(part.height):
-                start = (part.row + row) * self._row_bytes
-                for band in range(len(pixels)):
-                    file.seek(start + (band * self._grid.width + part.col) * size)
-                    file.readinto(line)
-                    pixels[band, row] = line
-                file.seek(start + self._pixel_bytes + part.col)
-                file.readinto(flags)
-                valid[row] = flags
+            for cell in range(part.col // _CELL, (part.right - 1) // _CELL + 1):
+                file.seek((cell * height + part.row) * self._cell_bytes)
+                if file.readinto(held) != held.nbytes:
+                    raise RasterError(f"“{file.name}” is shorter than it was written.", stage="reading", file=file.name)
+                left, right = max(part.col, cell * _CELL), min(part.right, (cell + 1) * _CELL)
+                there, here = slice(left - cell * _CELL, right - cell * _CELL), slice(left - part.col, right - part.col)
+                values = held[:, : self._pixel_bytes].view(pixels.dtype).reshape(part.height, count, _CELL)
+                pixels[:, :, here] = values[:, :, there].transpose(1, 0, 2)
+                valid[:, here] = held[:, self._pixel_bytes :][:, there]
 
     def _open(self, number: int) -> Any:
         path = self._path(number)
@@ -121,15 +124,21 @@ class BandSource:
                 file = stack.enter_context(part.open("wb"))
             for window in chunks:
                 pixels, valid = self._source.read(window)
-                rows = np.empty((window.height, self._row_bytes), np.uint8)
-                rows[:, : self._pixel_bytes] = (
-                    np.ascontiguousarray(pixels.transpose(1, 0, 2)).view(np.uint8).reshape(window.height, -1)
-                )
-                rows[:, self._pixel_bytes :] = valid
                 with output_errors(path):
-                    file.write(rows)
+                    for cell in range(self._cells):
+                        file.seek((cell * (bottom - top) + window.row - top) * self._cell_bytes)
+                        file.write(self._packed(pixels, valid, slice(cell * _CELL, (cell + 1) * _CELL)))
         os.replace(part, path)
         self._own.add(number)
+
+    def _packed(self, pixels: Pixels, valid: Mask, columns: slice) -> npt.NDArray[np.uint8]:
+        """Return the rows of a cell as they lie in the file."""
+        rows = np.zeros((len(valid), self._cell_bytes), np.uint8)
+        values = rows[:, : self._pixel_bytes].view(pixels.dtype).reshape(len(valid), len(pixels), _CELL)
+        part = pixels[:, :, columns]
+        values[:, :, : part.shape[2]] = part.transpose(1, 0, 2)
+        rows[:, self._pixel_bytes :][:, : part.shape[2]] = valid[:, columns]
+        return rows
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.rows"

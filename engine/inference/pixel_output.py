@@ -55,7 +55,7 @@ class PixelOutput:
             self._array("classes", scores.shape[0])[:, rows, columns] = scores
             return
         index, best = best_channel(scores)
-        self._array("classes", 1)[0, rows, columns] = np.asarray(self._values, self._dtype)[index]
+        self._array("classes", 1)[0, rows, columns] = np.asarray(self._values, self._dtype).take(index)
         if getattr(self._job, "confidence_output", ""):
             self._array("confidence", 1)[0, rows, columns] = as_bytes(best)
         if getattr(self._job, "probabilities_output", ""):
@@ -83,8 +83,8 @@ def best_channel(scores: Array) -> Tuple[Array, Array]:
         return np.zeros(scores.shape[1:], np.intp), scores[0]
     best, index = scores[0].copy(), np.zeros(scores.shape[1:], np.uint8 if scores.shape[0] <= 256 else np.uint16)
     for channel in range(1, scores.shape[0]):
-        better = scores[channel] > best
-        index[better] = channel
+        # Later channels have larger numbers, so the maximum is the last one that was better: no branch, no mask.
+        np.maximum(index, np.multiply(scores[channel] > best, channel, dtype=index.dtype), out=index)
         np.maximum(best, scores[channel], out=best)
     return index, best
 

@@ -302,7 +302,8 @@ def plan_groups(
     elif layout.overlaps and not row_wise:
         across = min(share, math.ceil(_SHARED_ONCE * block[1] / step))
     else:
-        across = math.isqrt(min(share, max(1, _GROUP_PIXELS // pixels)))
+        # Groups narrower than a block would have it decoded by each of them.
+        across = max(math.isqrt(min(share, max(1, _GROUP_PIXELS // pixels))), 1 if row_wise else block[1] // step)
     across = max(1, min(columns, across, room))
     across = math.ceil(columns / math.ceil(columns / across))
     down = min(share // across, _GROUP_PIXELS // (across * pixels), KEPT_BUDGET // (across * kept))

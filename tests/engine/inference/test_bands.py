@@ -39,7 +39,8 @@ class Noting:
 
 @pytest.fixture
 def small(monkeypatch):
-    row = WIDTH * 7
+    row = 11 * 64 * 7
+    monkeypatch.setattr(bands, "_CELL", 64)
     monkeypatch.setattr(bands, "_BAND", 13 * row)
     monkeypatch.setattr(bands, "_CHUNK", 5 * row)
 
