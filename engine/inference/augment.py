@@ -96,9 +96,9 @@ def augmented_probabilities(
 
 
 def augmented_detections(
-    detect: Callable[[Array, Array], List[Detections]], pixels: Array, valid: Array, policy: str
+    detects: Sequence[Callable[[Array, Array], List[Detections]]], pixels: Array, valid: Array, policy: str
 ) -> List[Detections]:
-    """Return the joined objects of each image over all symmetries.
+    """Return the joined objects of each image over all symmetries, asked in all given ways (scales).
 
     Objects of a class that overlap by half are one. Its outline is that of the most certain copy; its score is the
     mean, maximum or minimum over the copies, where a copy that did not see it counts as 0 for mean and minimum.
@@ -107,9 +107,10 @@ def augmented_detections(
     wanted = symmetries(rows, columns)
     found: List[List[Detections]] = [[] for _ in range(len(pixels))]
     for symmetry in wanted:
-        answers = detect(np.ascontiguousarray(turned(pixels, symmetry)), np.ascontiguousarray(turned(valid, symmetry)))
-        for into, answer in zip(found, answers):
-            into.append(_detections_back(answer, symmetry, rows, columns))
+        images = np.ascontiguousarray(turned(pixels, symmetry)), np.ascontiguousarray(turned(valid, symmetry))
+        for detect in detects:
+            for into, answer in zip(found, detect(*images)):
+                into.append(_detections_back(answer, symmetry, rows, columns))
     return [_fuse(copies, policy) for copies in found]
 
 

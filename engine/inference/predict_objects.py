@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..models.base import Detections
 from .augment import augmented_detections
 from .predict import Work, batches
+from .rescale import at_scale
 from .seams import at_home, cut_sides, owned
 from .tiles import Tile
 
@@ -23,7 +24,9 @@ def predict_objects(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     for tiles, pixels, valid in batches(work):
         model, settings = work.loaded.model, work.loaded.settings
         if settings.test_time_augmentation:
-            answers = augmented_detections(partial(work.ask, model.detect), pixels, valid, settings.merge_policy)
+            ask = partial(work.ask, model.detect)
+            ways = [at_scale(ask, scale, work.plan.tiles) for scale in settings.tta_scales]
+            answers = augmented_detections(ways, pixels, valid, settings.merge_policy)
         else:
             answers = work.ask(model.detect, pixels, valid)
         for tile, answer, data in zip(tiles, answers, valid):
@@ -52,6 +55,8 @@ def _reported(work: Work, tile: Tile, found: Detections, valid: Array) -> Dict[s
         keep &= _on_data(boxes - offset, valid)
     if work.mask is not None:
         keep &= _in_mask(boxes, keep, work)
+    if not work.loaded.settings.exclude_pad_detections:
+        cut = np.zeros_like(cut)  # every piece counts as a whole object, so nothing is joined or gives way
     kept = np.flatnonzero(keep)
     rings = found.rings or ()
     chosen = [[np.asarray(ring, float) + offset[:2] for ring in rings[i]] for i in kept.tolist()] if len(rings) else []

@@ -11,6 +11,8 @@ from ..package.dlpk import ModelPackage
 from ..package.host_arguments import host_parameters
 from ..package.parameters import BOOL, FLOAT, INT, ModelParameter, resolve_arguments
 
+_SMALLEST, _LARGEST, _MOST_SCALES = 0.25, 4.0, 8
+
 
 @dataclass(frozen=True)
 class HostSettings:
@@ -19,6 +21,8 @@ class HostSettings:
     Attributes:
         test_time_augmentation: whether turned copies are predicted too.
         merge_policy: how their answers are joined: mean, max or min.
+        tta_scales: sizes at which copies for detectors are predicted, with test-time augmentation.
+        exclude_pad_detections: whether objects that a tile cuts give way to whole ones, or each piece is reported.
         blend: whether overlapping tiles of pixel networks are blended by cosine weights instead of cut.
         skip_constant: whether tiles of one single colour are left out.
         failed_tiles: "stop" ends the job resumable when tiles fail for good, "nodata" goes on without them.
@@ -29,6 +33,8 @@ class HostSettings:
 
     test_time_augmentation: bool = False
     merge_policy: str = "mean"
+    tta_scales: Tuple[float, ...] = (1.0,)
+    exclude_pad_detections: bool = True
     blend: bool = False
     skip_constant: bool = False
     failed_tiles: str = "stop"
@@ -77,4 +83,21 @@ def _typed(parameter: ModelParameter, text: str) -> Any:
     """Return a checked text as the type that :class:`HostSettings` holds."""
     if parameter.kind == BOOL:
         return text == "True"
+    if parameter.name == "tta_scales":
+        return _scales(text)
     return {INT: int, FLOAT: float}.get(parameter.kind, str)(text)
+
+
+def _scales(text: str) -> Tuple[float, ...]:
+    """Return the scales of a text such as "0.8, 1, 1.25"."""
+    try:
+        scales = tuple(float(part) for part in text.strip("[]() ").replace(";", ",").split(",") if part.strip())
+    except ValueError:
+        scales = ()
+    if not scales or len(scales) > _MOST_SCALES or not all(_SMALLEST <= one <= _LARGEST for one in scales):
+        raise JobError(
+            f"The model argument tta_scales is “{text}”; expected are up to {_MOST_SCALES} numbers from {_SMALLEST} to "
+            f"{_LARGEST}, separated by commas.",
+            stage="reading the model arguments",
+        )
+    return scales

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, Tuple
 
-from .parameters import BOOL, CHOICE, FLAG, FLOAT, ModelParameter
+from .parameters import BOOL, CHOICE, FLAG, FLOAT, TEXT, ModelParameter
 
 _OBJECTS, _PIXELS, _CHIPS = "detectobjects", "classifypixels", "classifyobjects"
 _TILED = frozenset((_OBJECTS, _PIXELS, "detectchange"))
@@ -27,6 +27,20 @@ def _flag(name: str, label: str, description: str) -> ModelParameter:
 _TABLE: Tuple[Tuple[ModelParameter, FrozenSet[str]], ...] = (
     (_flag("test_time_augmentation", "Test-time augmentation", "Predict turned images too, join the answers."), _ALL),
     (_choice("merge_policy", ("mean", "max", "min"), "Joining of turned images", "Mean, best or worst score."), _ALL),
+    (
+        ModelParameter(
+            "tta_scales", TEXT, "1", None, None, (), "Scales of augmentation",
+            "Sizes at which copies are predicted, such as 0.8,1,1.25; with test-time augmentation.",
+        ),
+        frozenset((_OBJECTS,)),
+    ),
+    (
+        ModelParameter(
+            "exclude_pad_detections", BOOL, "True", None, None, FLAG, "Leave out cut objects",
+            "Objects that a tile cuts give way to the neighbour's or are joined; False reports each piece.",
+        ),
+        frozenset((_OBJECTS,)),
+    ),
     (_flag("blend", "Blend tiles", "Tiles overlap and fade into one another, for networks of unknown reach."), _RASTER),
     (_flag("skip_constant", "Leave out tiles of one colour", "Water or empty margins without a nodata value."), _TILED),
     (
