@@ -17,7 +17,8 @@ from .arcgis_unet import DecoderStyle, DynamicUnet, skip_places
 from .arguments import Arguments
 from .base import TilePlan
 from .normalisation import Normalisation
-from .own import band_count, batch_size, chosen
+from .own import band_count, batch_size
+from .own_plan import chosen
 from .torch_models import TorchPixelClassifier
 from .torch_runtime import Runner
 

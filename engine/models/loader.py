@@ -24,7 +24,7 @@ ARCGIS_LEARN = "arcgis.learn.models._inferencing"
 
 # (framework, configuration) -> "module beside this one:function"
 ADAPTERS: dict[tuple[str, str], str] = {
-    ("pytorch", "deepraster"): "own:load",
+    ("pytorch", "deepraster"): "converted:load",
     ("pytorch", "fastaissd"): "pytorch_fastai_ssd:load",
     ("pytorch", "featureclassifier"): "pytorch_feature_classifier:load",
     (ARCGIS_LEARN, "*"): "arcgis_learn:load",

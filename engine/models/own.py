@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 import torch
 
 from ..errors import DefinitionError
-from ..package.parameters import declared_parameters
 from . import networks, weights
 from .arguments import Arguments
 from .base import TilePlan
 from .normalisation import Normalisation
+from .own_plan import DEFAULT_SIDE, PIXEL_TASKS, excluded_channels, is_fixed, pixel_plan, task_of
 from .receptive import measure_halo
 from .torch_models import Found, TorchDetector, TorchObjectClassifier, TorchPixelClassifier, main_output
 from .torch_runtime import Runner
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 TorchModel = Union[TorchDetector, TorchPixelClassifier, TorchObjectClassifier]
 _STRIDE = 32
 _GPU_BATCH = 8
-_DEFAULT_SIDE = 256
-_MOST_HALO = 96  # pixels; wider than this, tiles would have to be so large that being exact does not pay
 _LIMITS = ("detections_per_img", "topk_candidates")
-_PIXEL_TASKS = ("segmentation", "regression")
 
 
 def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[str, str]) -> TorchModel:
@@ -39,10 +36,9 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     definition = package.definition
     normalisation = Normalisation.from_definition(definition)
     bands = band_count(definition, normalisation)
-    size = (definition.image_height or _DEFAULT_SIDE, definition.image_width or _DEFAULT_SIDE)
+    size = (definition.image_height or DEFAULT_SIDE, definition.image_width or DEFAULT_SIDE)
     path = package.file(definition.model_file)
-    configuration = definition.configuration_members
-    task = str(configuration.get("Task", "")).lower()
+    configuration, task = definition.configuration_members, task_of(definition)
     # A regression may list its output bands as classes, or have a single one and list none.
     classes = len(definition.classes) or int(task == "regression")
     if not classes:
@@ -53,9 +49,9 @@ def load(package: ModelPackage, device: str, threads: int, arguments: Mapping[st
     weights.fit(network, weights.load_weights(path), path)
     runner = Runner(network, normalisation, device, threads)
     if task != "classification":
-        runner.fold(bands, 2 * _STRIDE, "" if task in _PIXEL_TASKS else "backbone")
+        runner.fold(bands, 2 * _STRIDE, "" if task in PIXEL_TASKS else "backbone")
     given = Arguments(arguments)
-    if task in _PIXEL_TASKS:
+    if task in PIXEL_TASKS:
         return _pixel_classifier(runner, definition, bands, given, regression=task == "regression")
     if task == "classification":
         return _object_classifier(runner, definition, given)
@@ -83,64 +79,37 @@ def batch_size(definition: ModelDefinition, given: Arguments, runner: Runner) ->
     return given.integer("batch_size", usual, 1)
 
 
-def chosen(definition: ModelDefinition, given: Arguments, name: str) -> Optional[int]:
-    """Return an argument that somebody chose; None if it is absent or has the declared default."""
-    defaults = {one.name: one.default for one in declared_parameters(definition)}
-    value = given.integer(name, -1, -1)
-    default = Arguments(defaults).integer(name, -1, -1)
-    return None if value in (-1, default) else value
-
-
 def _pixel_classifier(
     runner: Runner, definition: ModelDefinition, bands: int, given: Arguments, *, regression: bool
 ) -> TorchPixelClassifier:
     from .networks import segmentation
 
     multiple = segmentation.multiple(definition.configuration_members)
-    side = given.integer("tile_size", 0) or max(definition.image_width, definition.image_height) or _DEFAULT_SIDE
-    side = -(-side // multiple) * multiple
-    padding, exact = chosen(definition, given, "padding"), False
-    if padding is None:
-        padding, exact = _halo(runner, bands, multiple, side)
-    plan = TilePlan(
-        side,
-        side,
-        halo=padding,
-        fixed=_is_fixed(definition, given),
-        multiple=multiple,
-        batch=batch_size(definition, given, runner),
-        exact=exact,
-    )
+    batch = batch_size(definition, given, runner)
+    plan = pixel_plan(definition, given, multiple, batch, lambda limit: measured_halo(runner, bands, multiple, limit))
     if regression:
         return TorchPixelClassifier(runner, plan, None)
     values = tuple(one.value for one in definition.classes)
-    without_background = not given.flag("predict_background", True)
-    excluded = [place for place, value in enumerate(values) if value == 0 and without_background]
+    excluded = excluded_channels(definition, given)
     model = TorchPixelClassifier(runner, plan, values, excluded)
-    runner.try_half(model.predict, (1, bands, side, side))
+    runner.try_half(model.predict, (1, bands, plan.height, plan.width))
     return model
 
 
-def _halo(runner: Runner, bands: int, multiple: int, side: int) -> Tuple[int, bool]:
-    """Return the halo that makes tiling exact, if it is affordable, or else a quarter of a tile."""
+def measured_halo(runner: Runner, bands: int, multiple: int, limit: int) -> Optional[int]:
+    """Return the halo in pixels that makes tiling exact; None if it is above ``limit`` or there is none."""
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         return main_output(runner.network(images.contiguous(memory_format=torch.channels_last)))
 
-    measured = measure_halo(forward, bands, multiple, max(side // 4, _MOST_HALO), runner.device)
-    return (side // 4, False) if measured is None else (measured, True)
-
-
-def _is_fixed(definition: ModelDefinition, given: Arguments) -> bool:
-    """Whether tiles must have the planned size: a size that somebody chose is kept, for memory or for comparison."""
-    return not definition.supports_variable_tile_size or chosen(definition, given, "tile_size") is not None
+    return measure_halo(forward, bands, multiple, limit, runner.device)
 
 
 def _detector(runner: Runner, definition: ModelDefinition, given: Arguments) -> TorchDetector:
     from .networks import detection
 
     network: Any = runner.network
-    width, height = definition.image_width or _DEFAULT_SIDE, definition.image_height or _DEFAULT_SIDE
+    width, height = definition.image_width or DEFAULT_SIDE, definition.image_height or DEFAULT_SIDE
     side = given.integer("tile_size", 0)
     if side:
         width = height = side
@@ -164,7 +133,7 @@ def _detector(runner: Runner, definition: ModelDefinition, given: Arguments) -> 
         width,
         height,
         halo=padding,
-        fixed=_is_fixed(definition, given),
+        fixed=is_fixed(definition, given),
         multiple=_STRIDE,
         batch=batch_size(definition, given, runner),
     )
@@ -181,8 +150,8 @@ def _plain(found: Mapping[str, torch.Tensor], offset: int) -> dict[str, torch.Te
 
 def _object_classifier(runner: Runner, definition: ModelDefinition, given: Arguments) -> TorchObjectClassifier:
     plan = TilePlan(
-        definition.image_width or _DEFAULT_SIDE,
-        definition.image_height or _DEFAULT_SIDE,
+        definition.image_width or DEFAULT_SIDE,
+        definition.image_height or DEFAULT_SIDE,
         batch=batch_size(definition, given, runner),
     )
     return TorchObjectClassifier(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -119,11 +119,25 @@ class RoleDetector:
 
 
 class RolePixelClassifier:
-    """A network that puts out an image: class scores, class numbers, or values."""
+    """A network that puts out an image: class scores, class numbers, or values.
+
+    Args:
+        feeder: of the loaded network.
+        plan: how images are cut.
+        definition: of the package.
+        arguments: of the model.
+        excluded: channels of class scores that must never win.
+    """
 
     def __init__(
-        self, feeder: Feeder, plan: TilePlan, definition: ModelDefinition, arguments: Mapping[str, str]
+        self,
+        feeder: Feeder,
+        plan: TilePlan,
+        definition: ModelDefinition,
+        arguments: Mapping[str, str],
+        excluded: Sequence[int] = (),
     ) -> None:
+        self._excluded = list(excluded)
         self.plan, self._feeder, self._role = plan, feeder, feeder.roles.output
         self.values: Optional[Tuple[int, ...]] = None
         self._border = int(definition.model_padding or 0)
@@ -131,6 +145,12 @@ class RolePixelClassifier:
         stated = self._role.threshold if definition.threshold is None else definition.threshold
         self._threshold = asked if asked is not None else 0.5 if stated is None else float(stated)
         if self._role.kind != BANDS:
+            if definition.classes and len(self._excluded) >= len(definition.classes):
+                raise ModelError(
+                    "Every class of the model is excluded, so no pixel could get one.",
+                    stage="loading the model",
+                    hint="Set predict_background to true.",
+                )
             self.values = self._class_values(tuple(entry.value for entry in definition.classes))
 
     def reach(self, bands: int, limit: int) -> Optional[Reach]:
@@ -183,6 +203,8 @@ class RolePixelClassifier:
                 stage="predicting",
                 hint="Correct Classes in the model definition.",
             )
+        if self._excluded:
+            planes[:, self._excluded] = -np.inf
         return activate(planes, self._role.activation, 1)
 
     def _planes(self, output: Array, count: int) -> Array:
