@@ -640,6 +640,10 @@
         <translation>Bitte ein Klassenschema angeben (SCHEMA).</translation>
     </message>
     <message>
+        <source>Label layers are GeoPackages; choose an output that ends with .gpkg.</source>
+        <translation>Label-Layer sind GeoPackages; bitte eine Ausgabe wählen, die auf .gpkg endet.</translation>
+    </message>
+    <message>
         <source>Give the raster to label (INPUT).</source>
         <translation>Bitte das zu beschriftende Raster angeben (INPUT).</translation>
     </message>

@@ -111,6 +111,9 @@ class LabelObjects(DeepRasterAlgorithm):
         self._source = read.source("FEATURES")
         self._field = self._class_field(read.text("CLASS_FIELD"))
         self._output = read.layer_output("OUTPUT")
+        if Path(self._output).suffix.lower() != ".gpkg":
+            # Colours and the form are kept inside the file.
+            raise QgsProcessingException(tr("Label layers are GeoPackages; choose an output that ends with .gpkg."))
 
     def _take_raster(self, layers: Sequence[QgsRasterLayer]) -> None:
         if not layers or not layers[0].isValid():

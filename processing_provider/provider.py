@@ -77,7 +77,7 @@ class DeepRasterProvider(QgsProcessingProvider):
         return "gpkg"
 
     def supportedOutputVectorLayerExtensions(self) -> List[str]:
-        return ["gpkg"]
+        return ["gpkg", "fgb", "shp", "geojson"]
 
     def supportedOutputTableExtensions(self) -> List[str]:
         return ["gpkg"]

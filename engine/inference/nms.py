@@ -96,7 +96,7 @@ def polygon_overlap(shapes: Array, areas: Array, max_overlap: float) -> Overlap:
         height = np.minimum(boxes[one, 3], boxes[other, 3]) - np.maximum(boxes[one, 1], boxes[other, 1])
         common = np.minimum(np.maximum(width, 0) * np.maximum(height, 0), np.minimum(areas[one], areas[other]))
         union = areas[one] + areas[other] - common
-        shares = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+        shares: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
         # Rounding must not settle what is on the edge.
         open_pairs = np.flatnonzero(shares >= max_overlap * (1 - 1e-9))
         shares[open_pairs] = polygon_iou(shapes[one[open_pairs]], shapes[other[open_pairs]])

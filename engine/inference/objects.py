@@ -19,10 +19,10 @@ from ..events import WARNING, Log
 from ..package.dlpk import open_package
 from ..package.emd import ModelDefinition
 from ..raster.grid import Grid, plan_grid
-from ..raster.output import require_room
+from ..raster.output import check_ending, require_room
 from ..raster.remote import is_remote, shown
 from ..raster.source import RasterSource, source_grids
-from ..raster.vector import Features, read_features
+from ..raster.vector import Features, layer_facts, read_features
 from ..raster.versions import check_unchanged, source_state
 from ..raster.window import Window
 from ..workers.task import TaskContext
@@ -84,6 +84,7 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
         "sources": sources,
     }
     old = work.read_plan()
+    check_ending(Path(job.output), layer_facts(job.features).crs if job.features else chips[0].grid.crs)
     require_room(Path(job.output), 1_000_000)
     groups = sum(one.groups for one in chips)
     if job.options.resume and old is not None and old.get("identity") == plan["identity"]:

@@ -13,7 +13,7 @@ from ..errors import JobError
 from ..events import INFO, WARNING, Log
 from ..models.base import TilePlan
 from ..raster.grid import Grid, plan_grid, same_crs
-from ..raster.output import require_room
+from ..raster.output import check_ending, require_room
 from ..raster.remote import with_paths, without_credentials
 from ..raster.source import RasterSource, source_grids
 from ..raster.versions import source_state
@@ -67,6 +67,7 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         context.emit(Log(INFO, f"{len(done)} of {plan.groups} parts are finished already; the job goes on from there."))
     pixels = sum(one.grid.width * one.grid.height for one in plan.items)
     if not done:
+        _check_layers(name, job, plan)
         _require_room(name, job, pixels, loaded, work)
     _tell(plan, pixels, context)
     ways = [(one.first, *one.way) for one in plan.items]
@@ -302,6 +303,13 @@ def _same(one: str, other: str) -> bool:
         return same_crs(one, other)
     except OSError:
         return False
+
+
+def _check_layers(name: str, job: Any, plan: Plan) -> None:
+    """Refuse outputs with features whose format cannot be written; folders of items get GeoPackages."""
+    layer = job.output if name == "detectobjects" else getattr(job, "polygons_output", "")
+    if layer and (name == "detectobjects" or not plan.items[0].name):
+        check_ending(Path(layer), plan.items[0].grid.crs)
 
 
 def _require_room(name: str, job: Any, pixels: int, loaded: Loaded, work: WorkFolder) -> None:

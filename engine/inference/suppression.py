@@ -13,8 +13,8 @@ import shapely
 from .. import __version__, jobs
 from ..errors import JobError, VectorError
 from ..events import Log, Progress
-from ..raster.output import require_room
-from ..raster.vector import Features, read_features
+from ..raster.output import check_ending, require_room
+from ..raster.vector import Features, layer_facts, read_features
 from ..workers.task import TaskContext
 from .copies import write_copies
 from .nms import suppress_boxes, suppress_polygons
@@ -30,6 +30,7 @@ def suppress_features(payload: Dict[str, Any], context: TaskContext) -> Dict[str
     job: Any = jobs.from_dict(payload)
     if not 0 <= job.max_overlap <= 1:
         raise JobError(f"MAX_OVERLAP must be from 0 to 1, found {job.max_overlap:g}.")
+    check_ending(Path(job.output), layer_facts(job.features).crs)
     require_room(Path(job.output), 1_000_000)
     context.emit(Progress(0.0, "Reading the objects"))
     features = read_features(job.features)

@@ -1,4 +1,4 @@
-"""Writing features: a GeoPackage streamed in transactions, complete or not at all, equal bytes for equal content."""
+"""Writing features: streamed in transactions, complete or not at all, equal bytes for equal content."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import shapely
 from pyogrio import raw as ogr
 
 from ..errors import OutputError
-from .output import discard, give_name, output_errors, part_path, to_disk
+from .formats import count_features, leftovers, rewrite
+from .output import check_ending, discard, give_name, output_errors, part_path, to_disk
 
 Array = npt.NDArray[Any]
 BATCH = 10_000
 # Time stamps would make each run's bytes differ; what made a file stands in its metadata instead.
 _STAMP = "2000-01-01T00:00:00.000Z"
+_SIDE_FILES = ("-wal", "-shm", "-journal")
 _TYPES = {"text": object, "integer": np.int64, "real": np.float64}
 
 
@@ -34,13 +36,14 @@ class Field:
 
 
 class FeatureWriter:
-    """Writes one layer of a GeoPackage; use as a context manager and call :meth:`finish` at the end.
+    """Writes a file with one layer; use as a context manager and call :meth:`finish` at the end.
 
-    Features get their ids in the order in which they are added. Without :meth:`finish`, or when something fails,
-    nothing appears under the target's name.
+    Everything goes to a GeoPackage first, which :mod:`.formats` rewrites if another format is asked for. Features get
+    their ids in the order in which they are added. Without :meth:`finish`, or when something fails, nothing appears
+    under the target's name.
 
     Args:
-        target: path of the GeoPackage; the layer is called like the file.
+        target: path whose ending names the format (.gpkg, .fgb, .shp, .geojson); the layer is called like the file.
         fields: columns in order; names must differ whatever their case.
         geometry_type: "Polygon", "MultiPolygon", "Point", ... or "Unknown".
         crs: WKT, or empty.
@@ -57,12 +60,13 @@ class FeatureWriter:
     ) -> None:
         self._target, self._fields, self._type = Path(target), tuple(fields), geometry_type
         self._crs, self._metadata = crs, dict(metadata or {})
-        self._part = part_path(self._target)
+        self._part = part_path(self._target.with_suffix(".gpkg"))
         self._geometries: List[Array] = []
         self._columns: Dict[str, List[Array]] = {one.name: [] for one in fields}
         self._waiting, self._written, self._made = 0, 0, False
 
     def __enter__(self) -> FeatureWriter:
+        check_ending(self._target, self._crs)
         with output_errors(self._target):
             self._target.parent.mkdir(parents=True, exist_ok=True)
         self._discard()
@@ -138,9 +142,15 @@ class FeatureWriter:
             self._flush(self._waiting)
         with output_errors(self._target):
             self._check()
-            to_disk(self._part)
-            give_name(self._part, self._target)
-            discard(*(self._target.with_name(self._target.name + end) for end in ("-wal", "-shm", "-journal")))
+            files = [(self._part, self._target)]
+            if self._target.suffix.lower() != ".gpkg":
+                files = rewrite(self._part, self._target.stem, self._target, self._crs, self._written)
+                self._compare(count_features(files[-1][0]))
+            for part, _ in files:
+                to_disk(part)
+            for part, target in files:
+                give_name(part, target)
+            discard(*(self._target.with_name(self._target.name + end) for end in _SIDE_FILES))
         return self._written
 
     def _check(self) -> None:
@@ -157,16 +167,21 @@ class FeatureWriter:
             raise OSError(str(error)) from error
         finally:
             connection.close()
-        if not whole or count != self._written:
+        self._compare(count if whole else -1)
+
+    def _compare(self, count: int) -> None:
+        if count != self._written:
+            found = f"{count:,} of {self._written:,} features" if count >= 0 else "a damaged file"
             raise OutputError(
-                f"“{self._target}” was written, but reading it again gives {count} of {self._written} features.",
+                f"“{self._target}” was written, but reading it again gives {found}.",
                 stage="verifying the output",
                 file=str(self._target),
                 hint="Check the disk, then start the same job again.",
             )
 
     def _discard(self) -> None:
-        discard(self._part, *(self._part.with_name(self._part.name + end) for end in ("-wal", "-shm", "-journal")))
+        discard(*leftovers(self._target), self._part)
+        discard(*(self._part.with_name(self._part.name + end) for end in _SIDE_FILES))
 
     def __exit__(self, *_: object) -> None:
         self._discard()

@@ -7,10 +7,14 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional, Tuple
 
 from ..errors import OutputError
+from .grid import parse_crs
 
+# Endings of vector files that can be written.
+GEOJSON = (".geojson", ".json")
+VECTOR_ENDINGS = (".gpkg", ".fgb", ".shp", *GEOJSON)
 # Room that is asked for beyond the estimate.
 _RESERVE = 1.2
 # Virus scanners and indexers hold fresh files open for moments on Windows.
@@ -20,6 +24,40 @@ _REPLACE_PATIENCE = 5.0
 def part_path(target: Path, tag: str = "part") -> Path:
     """Return the name under which ``target`` is written, in the same folder so that renaming is one step."""
     return target.with_name(f".{target.stem}.{tag}{target.suffix}")
+
+
+def check_ending(target: Path, crs: str) -> None:
+    """Refuse vector files that cannot be written, before any work is done.
+
+    Args:
+        target: path whose ending names the format.
+        crs: WKT of the features, or empty.
+
+    Raises:
+        OutputError: the ending names an unknown format, or one that cannot tell where the features lie.
+    """
+    ending = target.suffix.lower()
+    if ending not in VECTOR_ENDINGS:
+        raise OutputError(
+            f"“{target}” does not end like a vector file that can be written.",
+            stage="preparing the output",
+            file=str(target),
+            hint="Choose a name that ends with .gpkg (recommended), .fgb, .shp or .geojson.",
+        )
+    if ending in GEOJSON and authority(crs) is None:
+        raise OutputError(
+            "GeoJSON can only name coordinate systems that have a number, such as EPSG:32632; this layer has none.",
+            stage="preparing the output",
+            file=str(target),
+            hint="Choose a GeoPackage (.gpkg) as output.",
+        )
+
+
+def authority(crs: str) -> Optional[Tuple[str, str]]:
+    """Return the authority and number of a coordinate system; None if it has none."""
+    known = parse_crs(crs)
+    found: Optional[Tuple[str, str]] = None if known is None else known.to_authority()
+    return found
 
 
 def existing_parent(path: Path) -> Path:

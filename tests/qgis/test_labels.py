@@ -193,3 +193,9 @@ def test_schema_from_a_raster_palette(qgis_app, image, tmp_path):
     layer.saveNamedStyle(str(tmp_path / "r.qml"))
     found = [(one.value, one.name, one.color) for one in read_schema(tmp_path / "r.qml")]
     assert found == [(1, "Road", (255, 136, 0)), (2, "2", (17, 34, 51))]
+
+
+def test_label_layers_are_geopackages(provider, tmp_path, image, schema):
+    with pytest.raises(QgsProcessingException, match="GeoPackages"):
+        label(image, schema, tmp_path / "labels.shp")
+    assert not (tmp_path / "labels.shp").exists()
