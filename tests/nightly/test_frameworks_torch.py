@@ -77,6 +77,8 @@ class Tool:
     def _objects(self, path):
         meta, _, wkb, data = pyogrio.raw.read(path)
         fields, shapes = dict(zip(meta["fields"], data)), shapely.from_wkb(wkb)
+        order = np.argsort(-fields["Confidence"], kind="stable")  # as networks list what they find
+        fields, shapes = {name: values[order] for name, values in fields.items()}, shapes[order]
         # y downwards, in pixels
         shapes = shapely.transform(shapes, lambda points: (points - [LEFT, TOP]) / [CELL, -CELL])
         names = [one.name for one in self._package.definition.classes]
