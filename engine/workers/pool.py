@@ -184,11 +184,11 @@ class WorkerPool:
         try:
             while True:
                 check()
-                before = self._forgive_pause(before)
                 self._hand_out(run)
                 if not run.running and run.exhausted and not run.again:
                     return run.quarantined
                 self._collect(run)
+                before = self._forgive_pause(before)
                 self._end_hung_workers(run)
         except BaseException:
             self._end_busy_workers()

@@ -142,6 +142,20 @@ def test_a_hung_worker_is_replaced_after_its_lease(workers, tmp_path, fault):
     assert time.monotonic() - started < 2.0 + 5.0
 
 
+def test_time_that_the_machine_slept_is_not_the_workers_fault(workers, tmp_path, monkeypatch):
+    """The engine stands still for longer than the lease while a task goes on (fault plan W12)."""
+    monkeypatch.setattr(pool, "_PAUSE", 1.0)
+
+    def payloads():
+        yield {"n": 1, "seconds": 2.3}
+        time.sleep(2.0)
+
+    ledger = Ledger()
+    assert ledger.run(workers, payloads(), tmp_path, task="square", lease=1.5) == []
+    assert ledger.receipts.keys() == {0}
+    assert not any("replaced" in getattr(event, "text", "") for event in ledger.events)
+
+
 def test_a_refusal_ends_the_run_with_its_own_sentence(workers, tmp_path):
     with pytest.raises(RasterError) as caught:
         Ledger().run(workers, [{"n": 1, "fault": "refuse"}], tmp_path)
