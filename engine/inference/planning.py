@@ -313,14 +313,17 @@ def _check_layers(name: str, job: Any, plan: Plan) -> None:
 
 
 def _require_room(name: str, job: Any, pixels: int, loaded: Loaded, work: WorkFolder) -> None:
-    """Check the space for the output and for the parts beside it; objects are taken to be few."""
+    """Check the space for the output and for what lies beside it until it is verified; objects are taken to be few."""
     if name in ("classifypixels", "detectchange"):
         scale, values = loaded.model.plan.scale, getattr(loaded.model, "values", None)
         size = class_dtype(values)[0].itemsize
         for extra in ("confidence_output", "probabilities_output"):
             if getattr(job, extra, ""):
                 size += 1 if extra.startswith("conf") else len(values or (0,))
-        require_room(Path(job.output), pixels * scale * scale * size * 4 // 3)
+        # Classes shrink so much that parts, first and final file together are smaller than the bare pixels with their
+        # overviews. Floating-point values hardly shrink, so all three count.
+        thirds = 4 if values is not None else 3 + 4 + 4
+        require_room(Path(job.output), pixels * scale * scale * size * thirds // 3)
     else:
         require_room(Path(job.output), 1_000_000)
 

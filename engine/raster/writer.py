@@ -7,6 +7,7 @@ that readers over a network want, is opened again and compared with what was wri
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import zlib
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.shutil import copy as gdal_copy
 from rasterio.windows import Window as RasterioWindow
 
@@ -98,8 +100,8 @@ class RasterWriter:
             self._dataset = rasterio.open(
                 self._flat, "w", driver="GTiff", width=profile.grid.width, height=profile.grid.height,
                 count=profile.bands, dtype=profile.dtype, nodata=profile.nodata, crs=profile.grid.crs or None,
-                transform=profile.grid.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate",
-                zlevel=1, interleave="band", bigtiff="if_safer", sparse_ok=False,
+                transform=profile.grid.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, interleave="band",
+                bigtiff="if_safer", sparse_ok=False, **_quick_codec(),
             )  # fmt: skip
             self._describe()
         return self
@@ -186,6 +188,17 @@ class RasterWriter:
             self._dataset = None
         discard(self._flat, self._part, part_path(self._target.with_name(self._target.name + ".aux.xml")))
         discard(*self._target.parent.glob(f"{self._part.name}.*"))
+
+
+@functools.lru_cache(maxsize=1)
+def _quick_codec() -> Dict[str, Any]:
+    """Return how the file is compressed that is read once more: three times as fast as deflate where GDAL can."""
+    quick = {"compress": "zstd", "zstd_level": 1}
+    try:
+        with MemoryFile() as memory, memory.open(driver="GTiff", width=1, height=1, count=1, dtype="uint8", **quick):
+            return quick
+    except RasterioError:
+        return {"compress": "deflate", "zlevel": 1}
 
 
 def overview_factors(width: int, height: int) -> List[int]:
