@@ -127,7 +127,7 @@ class BandSource:
                 with output_errors(path):
                     for cell in range(self._cells):
                         file.seek((cell * (bottom - top) + window.row - top) * self._cell_bytes)
-                        file.write(self._packed(pixels, valid, slice(cell * _CELL, (cell + 1) * _CELL)))
+                        file.write(self._packed(pixels, valid, slice(cell * _CELL, (cell + 1) * _CELL)).data)
         os.replace(part, path)
         self._own.add(number)
 

@@ -12,8 +12,10 @@ from deep_raster.engine.inference import classify_pixels, measuring
 from deep_raster.engine.inference.fitting import fit, largest
 from deep_raster.engine.inference.journal import WorkFolder
 from deep_raster.engine.inference.measuring import Need
+from deep_raster.engine.inference.reading import open_source
 from deep_raster.engine.inference.tiles import plan_tiles
 from deep_raster.engine.models.base import TilePlan
+from deep_raster.engine.raster.gdal import cache_limit, dataset_grid, open_dataset
 from deep_raster.engine.workers.memory import available_memory, total_memory
 from inference_support import NORTH_UP, SmoothClassifier, plan, write_raster
 
@@ -166,3 +168,20 @@ def test_a_worker_that_died_of_a_batch_is_followed_by_one_with_half_of_it(
     assert [one for one in sizes if one > 1][:3] == [8, 4, 2]
     expected = whole(rasterio.open(raster).read()[None], np.ones((1, 700, 900), bool))[0].argmax(0) + 1
     np.testing.assert_array_equal(classified(tmp_path / "out.tif"), expected)
+
+
+def test_the_block_cache_follows_the_windows_and_not_the_raster(tmp_path):
+    wide = write_raster(
+        tmp_path / "wide.tif", np.zeros((3, 256, 20_000), np.uint8), NORTH_UP, tiled=True, compress="deflate"
+    )
+    inputs = (jobs.RasterInput(wide),)
+    limits = []
+    for reach in (512, 0, 512):
+        with open_dataset(inputs[0]) as dataset:
+            grid = dataset_grid(dataset)
+        source = open_source(inputs, (), grid, None, "nearest", reach)
+        limits.append(cache_limit())
+        source.close()
+    assert limits[0] == limits[2] == 8 * 2**20
+    # Three rows of blocks of the whole file, where windows are as wide as the file.
+    assert limits[1] >= 3 * 256 * 20_000 * 3
