@@ -87,7 +87,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file that this program wrote; None if it does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

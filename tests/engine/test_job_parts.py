@@ -7,6 +7,7 @@ import os
 
 import pytest
 from deep_raster.engine import events
+from deep_raster.engine.chips import staging
 from deep_raster.engine.errors import OutputError
 from deep_raster.engine.inference import lost
 from deep_raster.engine.inference.journal import JOURNAL, Journal, WorkFolder
@@ -110,3 +111,9 @@ def test_what_keeps_an_output_from_being_written_is_told(tmp_path):
     assert "are free there" in caught.value.hint
     with pytest.raises(OutputError, match="its folder is gone"), output_errors(tmp_path / "gone" / "o.tif"):
         raise OSError("no such file")
+
+
+def test_nothing_was_exported_below_a_file(tmp_path):
+    """A path through a file is a place where nothing is, not a fault of the program; making the folder tells the rest."""
+    (tmp_path / "file").touch()
+    assert staging.read_json(tmp_path / "file" / "chips" / "split.json") is None

@@ -17,11 +17,12 @@ from nightly_support import Host, Watch, processes_with, scaled, small_disk, tid
 
 @pytest.fixture(scope="module")
 def small(workshop):
-    """The kind of a small pixel job, and the state of its undisturbed output."""
+    """The kinds of jobs, the state of the undisturbed output of that over pixels, and the seconds of its assembly."""
     kinds = all_kinds(workshop / "o2")
     host = Host(kinds["pixels"].job(workshop / "o2" / "calm"), workshop / "o2" / "run")
     assert host.wait() == "done", host.message
-    return kinds, kinds["pixels"].state(workshop / "o2" / "calm")
+    began = next(one["t"] for one in host.events if one.get("text") == "Writing the result")
+    return kinds, kinds["pixels"].state(workshop / "o2" / "calm"), host.end["t"] - began
 
 
 def fails(kinds, name, target, run, **more):
@@ -37,7 +38,7 @@ def fails(kinds, name, target, run, **more):
 @pytest.mark.parametrize("name", ["pixels", "detect", "export", "training"])
 def test_refusals_of_the_system(workshop, small, figure, name):
     """O2: limits, rights, folders that are none or vanish, no more inodes."""
-    kinds, _ = small
+    kinds = small[0]
     base, told = workshop / "o2" / name, {}
     told["RLIMIT_FSIZE"] = fails(
         kinds,
@@ -64,7 +65,7 @@ def test_refusals_of_the_system(workshop, small, figure, name):
 
 
 def test_the_folder_vanishes(workshop, small, figure):
-    kinds, _ = small
+    kinds = small[0]
     base = workshop / "o2" / "vanish"
     host = Host(kinds["pixels"].job(base / "out"), base / "run")
     assert wait_until(lambda: any("Predicting" in text for text in host.texts), 60)
@@ -78,7 +79,7 @@ def test_the_folder_vanishes(workshop, small, figure):
 
 def test_kills_during_the_assembly(workshop, small, figure):
     """O4: at any moment of the assembly a killed host leaves the old output or the complete new one."""
-    kinds, expected = small
+    kinds, expected, assembly = small
     base, chance, rounds, ended = workshop / "o4", random.Random(4), scaled(10), []
     output = base / "out" / "classes.tif"
     output.parent.mkdir(parents=True)
@@ -87,7 +88,7 @@ def test_kills_during_the_assembly(workshop, small, figure):
         with Watch(output) as watch:
             host = Host(kinds["pixels"].job(base / "out"), base / f"run-{number}", scratch=str(base / "scratch"))
             assert wait_until(lambda host=host: any("Writing the result" in one for one in host.texts), 60, 0.005)
-            time.sleep(chance.uniform(0, 0.6))
+            time.sleep(chance.uniform(0, 1.3) * assembly)
             for pid in processes_with(host.mark):
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -116,7 +117,7 @@ NAMES = [
 @pytest.mark.parametrize("name", ["pixels", "detect", "export"])
 def test_names(workshop, small, figure, name):
     """O6: folders of all kinds of names, a link, a path of 300 characters: right, or refused before the start."""
-    kinds, _ = small
+    kinds = small[0]
     base, right, refused = workshop / "o6" / name, 0, []
     calm = Host(kinds[name].job(base / "calm"), base / "run")
     assert calm.wait() == "done", calm.message
@@ -143,7 +144,7 @@ def test_names(workshop, small, figure, name):
 
 
 def test_a_scratch_folder_with_an_odd_name(workshop, small):
-    kinds, expected = small
+    kinds, expected, _ = small
     base = workshop / "o6" / "scratch"
     host = Host(kinds["pixels"].job(base / "out"), base / "run", scratch=str(base / "scr 木 'é\" %s"))
     assert host.wait() == "done", host.message
