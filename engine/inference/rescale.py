@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -77,10 +77,10 @@ def _placed(found: Detections, window: Window, whole: Window) -> Detections:
     boxes = found.boxes + np.concatenate([offset, offset])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     keep = (cut_sides(boxes, window, whole) == 0) & (centres < [whole.width, whole.height]).all(axis=1)
-    kept = np.flatnonzero(keep)
-    rings = None
+    kept = np.flatnonzero(keep).tolist()
+    rings: Optional[List[List[Array]]] = None
     if found.rings is not None:
-        rings = [[np.asarray(ring) + offset for ring in found.rings[i]] for i in kept]
+        rings = [[np.asarray(ring, np.float64) + offset for ring in found.rings[i]] for i in kept]
     attributes = [found.attributes[i] for i in kept] if len(found.attributes) else ()
     return Detections(boxes[kept], found.scores[kept], found.labels[kept], rings, attributes)
 

@@ -100,21 +100,21 @@ class Feeder:
             try:
                 outputs = self._run(pixels[part], valid[part])
             except OutOfDeviceMemory as error:
-                self._shrink(error)
+                self._shrink(part.stop - part.start, error)
                 continue
             count = part.stop - part.start
             yield count, outputs
             start += count
 
-    def _shrink(self, error: OutOfDeviceMemory) -> None:
-        if self.limit == 1 or self.fixed_batch:
+    def _shrink(self, size: int, error: OutOfDeviceMemory) -> None:
+        if size == 1 or self.fixed_batch:
             raise ModelError(
                 "The memory of the device is too small for a single image.",
                 stage="predicting",
                 hint="Use a smaller tile size, the CPU, or close other programs that use the GPU.",
             ) from error
-        self.limit //= 2
-        logger.warning("Out of memory: going on with %d images at a time.", self.limit)
+        self.limit = size // 2
+        logger.warning("The memory does not suffice for %d images at once; going on with %d images.", size, self.limit)
 
     def _run(self, pixels: Array, valid: npt.NDArray[np.bool_]) -> dict[str, Array]:
         height, width = pixels.shape[2:]

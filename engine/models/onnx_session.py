@@ -75,21 +75,30 @@ class OnnxNetwork:
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         chosen = choose_providers(device, onnxruntime.get_available_providers())
-        if len(chosen) == 1 and device != "cpu":
-            logger.warning("ONNX Runtime of this environment has no support for %s: the CPU is used.", device)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
-        except Exception as error:  # ONNX Runtime raises classes of its own without a common root
-            raise ModelError(
-                f"ONNX Runtime cannot load the network: {_first_line(error)}",
-                stage="loading the model",
-                file=str(path),
-                hint="Export the network again, for an operator set that ONNX Runtime "
-                f"{onnxruntime.__version__} knows.",
-            ) from error
+        self._session = self._start(options, chosen)
         self.providers: Tuple[str, ...] = tuple(self._session.get_providers())
+        if device != "cpu" and self.providers == (_CPU,):
+            logger.warning("ONNX Runtime of this environment cannot use the device %s: the CPU is used.", device)
         self.inputs: Sequence[TensorInfo] = tuple(_info(item) for item in self._session.get_inputs())
         self.outputs: Sequence[TensorInfo] = tuple(_info(item) for item in self._session.get_outputs())
+
+    def _start(self, options: Any, chosen: Sequence[Tuple[str, dict[str, Any]]]) -> Any:
+        """Return a session on the best of the chosen providers that starts; the last of them is the CPU."""
+        refusal: Optional[Exception] = None
+        for place, (name, _) in enumerate(chosen):
+            try:
+                return onnxruntime.InferenceSession(str(self._path), options, providers=list(chosen[place:]))
+            except Exception as error:  # ONNX Runtime raises classes of its own without a common root
+                refusal = error
+                if name != _CPU:
+                    # A driver or library is missing or too old; the network itself may be sound.
+                    logger.info("ONNX Runtime cannot start %s: %s", name, _first_line(error))
+        raise ModelError(
+            f"ONNX Runtime cannot load the network: {_first_line(refusal or ValueError('no provider'))}",
+            stage="loading the model",
+            file=str(self._path),
+            hint=f"Export the network again, for an operator set that ONNX Runtime {onnxruntime.__version__} knows.",
+        ) from refusal
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -137,7 +137,8 @@ def _detector(runner: Runner, definition: ModelDefinition, given: Arguments) -> 
         multiple=_STRIDE,
         batch=batch_size(definition, given, runner),
     )
-    return TorchDetector(runner, plan, find, classes=len(definition.classes))
+    boxes_only = given.flag("return_bboxes", False)
+    return TorchDetector(runner, plan, find, classes=len(definition.classes), boxes_only=boxes_only)
 
 
 def _plain(found: Mapping[str, torch.Tensor], offset: int) -> dict[str, torch.Tensor]:

@@ -165,6 +165,9 @@ def _findings(package: ModelPackage) -> List[Dict[str, str]]:
     if not definition.tools:
         word = clip(definition.model_type or "none")
         found.append({"level": "problem", "text": f"No tool accepts models of the type “{word}”."})
+    if definition.get("PerProcessGPUMemoryFraction") is not None:
+        note = "PerProcessGPUMemoryFraction is not needed: memory of a GPU is taken as the network asks for it."
+        found.append({"level": "info", "text": note})
     if definition.framework == "CNTK":
         found.append({"level": "problem", "text": "CNTK was withdrawn by its makers; its models cannot be run."})
     if not definition.classes and definition.model_type in ("ObjectDetection", "ImageClassification"):

@@ -62,6 +62,8 @@ def _names(definition: ModelDefinition) -> List[str]:
         names = ["padding", "threshold", "nms_overlap", "batch_size"]
         if configuration in ("ObjectDetectionAPI", "MaskRCNN", "FastaiSSD"):
             names = ["padding", "score_threshold", "batch_size"]
+        elif kind == "InstanceDetection":
+            names.append("return_bboxes")
     elif kind == "ObjectClassification":
         names = ["batch_size", "resampled_image_size"] if configuration == "KerasClassifier" else ["batch_size"]
         if definition.has_several_labels:

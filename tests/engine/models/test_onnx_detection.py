@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from deep_raster.engine.errors import ModelError
 from deep_raster.engine.models.onnx_describe import describe_onnx
+from deep_raster.engine.package.parameters import declared_parameters
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -70,6 +71,8 @@ def test_yolo_segmentation_masks(tmp_path):
     masks = (large & inside).numpy()
     keep = masks.any((1, 2))
     assert_same(found, boxes[keep], scores[keep], labels[keep])
+    declared = [one.name for one in declared_parameters(files.package(tmp_path, members).definition)]
+    assert "return_bboxes" in declared
     boxes_only = load(tmp_path, members, {"threshold": "0.5", "nms_overlap": "0.5", "return_bboxes": "True"})
     assert boxes_only.detect(batch, files.everywhere(batch))[0].rings is None
     from skimage.measure import label as connected

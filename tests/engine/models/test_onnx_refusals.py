@@ -144,5 +144,5 @@ def test_out_of_memory_halves_the_batch(caplog):
     feeder = Feeder(Small(), roles, Normalisation(), 8)
     parts = [outputs["Main"] for _, outputs in feeder(batch, files.everywhere(batch))]
     np.testing.assert_array_equal(np.concatenate(parts), batch.astype("float32"))
-    assert Small.sizes == [7, 4, 2, 2, 2, 1]
-    assert "going on with 2 images" in caplog.text
+    assert Small.sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert "does not suffice for 7 images at once; going on with 3 images" in caplog.text
