@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -28,37 +26,19 @@ from ..raster.window import Window
 from ..workers.task import TaskContext
 from .assemble_objects import to_map
 from .augment import augmented_probabilities
+from .chip_sets import Chips, piece_of, recall, store
 from .chips import blackened, chip_window, resized
 from .copies import write_copies
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .parts import read_part, write_part
-from .plan import item_names, raster_inputs, resolve_bands
+from .plan import item_names, resolve_bands
 from .planning import describe, mask_area
 from .reading import Reader, read_ahead
 
 Array = npt.NDArray[Any]
-# Features of one part of the work.
-_GROUP = 64
 # Chips larger than this many times the network's image are read at a coarser cell size.
 _COARSE = 4
-
-
-@dataclass(frozen=True)
-class Chips:
-    """One raster and the features (positions in the layer) to be classified on it; without features, the raster."""
-
-    name: str
-    inputs: Tuple[jobs.RasterInput, ...]
-    grid: Grid
-    first: int
-    positions: Optional[Array]
-    shapes: Optional[Array]
-
-    @property
-    def groups(self) -> int:
-        """Number of parts of this raster's work."""
-        return 1 if self.positions is None else -(-len(self.positions) // _GROUP)
 
 
 def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -90,7 +70,7 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     if job.options.resume and old is not None and old.get("identity") == plan["identity"]:
         return {"groups": groups, "done": [int(one["group"]) for one in work.checked_receipts()]}
     work.clear()
-    plan["items"] = [_item_to_dict(one, work) for one in chips]
+    plan["items"] = [store(one, work) for one in chips]
     work.write_plan(plan)
     return {"groups": groups, "done": []}
 
@@ -112,7 +92,7 @@ def _chips(job: jobs.ClassifyObjects) -> Tuple[List[Chips], int, int]:
     first, count, dropped = 0, 0, 0
     for name, inputs in sets:
         grid = plan_grid(source_grids(inputs), job.options.extent, job.options.cell_size, pixel_space=True)
-        positions = shapes = None
+        one = Chips(name, inputs, grid, first)
         if job.features is not None:
             features = read_features(job.features, crs=grid.crs, columns=())
             count, dropped = max(count, len(features)), features.dropped
@@ -121,8 +101,7 @@ def _chips(job: jobs.ClassifyObjects) -> Tuple[List[Chips], int, int]:
                 lambda points, grid=grid: np.column_stack(grid.to_pixel(points[:, 0], points[:, 1])),
             )
             keep = _wanted(job, features, shapes, grid)
-            positions, shapes = features.fids[keep], shapes[keep]
-        one = Chips(name, inputs, grid, first, positions, shapes)
+            one = Chips(name, inputs, grid, first, int(keep.sum()), 0, features.fids[keep], shapes[keep])
         chips.append(one)
         first += one.groups
     return chips, count, dropped
@@ -138,38 +117,6 @@ def _wanted(job: jobs.ClassifyObjects, features: Features, shapes: Array, grid: 
             point = shapely.point_on_surface(features.geometries[i])
             keep[i] = mask.intersects((point.x, point.y, point.x, point.y))
     return np.asarray(keep)
-
-
-def _item_to_dict(one: Chips, work: WorkFolder) -> Dict[str, Any]:
-    members: Dict[str, Any] = {
-        "name": one.name,
-        "inputs": [dataclasses.asdict(raster) for raster in one.inputs],
-        "grid": one.grid.to_dict(),
-        "first": one.first,
-        "shapes": None,
-    }
-    if one.positions is not None and one.shapes is not None:
-        texts = shapely.to_wkb(one.shapes)
-        sizes = np.array([len(text) for text in texts], np.int64)
-        arrays: Dict[str, Array] = {
-            "positions": one.positions.astype(np.int64),
-            "sizes": sizes,
-            "wkb": np.frombuffer(b"".join(texts), np.uint8),
-        }
-        members["shapes"] = write_part(work.path / f"shapes_{one.first}.part", arrays, {})
-    return members
-
-
-def _item_from_dict(members: Dict[str, Any], folder: Path) -> Chips:
-    positions = shapes = None
-    if members["shapes"]:
-        arrays, _ = read_part(folder / members["shapes"]["file"], members["shapes"]["sha256"])
-        ends = np.cumsum(arrays["sizes"])
-        data = arrays["wkb"].tobytes()
-        texts = [data[end - size : end] for end, size in zip(ends.tolist(), arrays["sizes"].tolist())]
-        positions, shapes = arrays["positions"], shapely.from_wkb(np.array(texts or [], dtype=object))
-    inputs, grid = raster_inputs(members["inputs"]), Grid.from_dict(members["grid"])
-    return Chips(members["name"], inputs, grid, members["first"], positions, shapes)
 
 
 def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -220,12 +167,13 @@ def _cached(folder: Path, group: int, context: TaskContext) -> Tuple[Dict[str, A
         plan = WorkFolder(folder).read_plan() or {}
         kept = context.state["inference.chips"] = (key, plan, {})
     plan = kept[1]
-    items: Dict[int, Chips] = kept[2]
+    items: Dict[Tuple[int, int], Chips] = kept[2]
     members = max((one for one in plan["items"] if one["first"] <= group), key=lambda one: int(one["first"]))
-    if members["first"] not in items:
+    place = (int(members["first"]), piece_of(members, group))
+    if place not in items:
         items.clear()
-        items[members["first"]] = _item_from_dict(members, folder)
-    return plan, items[members["first"]]
+        items[place] = recall(members, folder, place[1])
+    return plan, items[place]
 
 
 def _probabilities(loaded: Loaded, pixels: Array, valid: Array) -> Array:
@@ -256,12 +204,12 @@ def _cut(
     item: Chips, number: int, loaded: Loaded, reader: Reader, bands: Optional[Tuple[int, ...]]
 ) -> Iterator[Tuple[int, Array, Array]]:
     model, plan = loaded.model, loaded.model.plan
-    if item.positions is None or item.shapes is None:
+    features = item.group(number)
+    if features is None:
         pixels, valid = _whole(item, item.grid.window, plan.width, plan.height, bands, reader)
         yield 0, *resized(pixels, valid, plan.width, plan.height)
         return
-    part = slice(number * _GROUP, (number + 1) * _GROUP)
-    fids, shapes = item.positions[part], item.shapes[part]
+    fids, shapes = features
     windows = [chip_window(one, plan.width, plan.height, model.fixed_crop) for one in shapely.bounds(shapes)]
     large = [one.width > _COARSE * plan.width or one.height > _COARSE * plan.height for one in windows]
     ahead = read_ahead(reader, [None if big else window for window, big in zip(windows, large)])
@@ -304,7 +252,7 @@ def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[s
     job: Any = jobs.from_dict(plan["job"])
     package = open_package(job.model)
     receipts = {int(one["group"]): one for one in work.receipts()}
-    items = [_item_from_dict(one, work.path) for one in plan["items"]]
+    items = [recall(one, work.path) for one in plan["items"]]
     answers = [_answers(one, receipts, work) for one in items]
     metadata = {
         "DEEP_RASTER_VERSION": __version__,

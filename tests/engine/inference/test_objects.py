@@ -82,6 +82,27 @@ def test_features_get_their_class_and_keep_the_rest(tmp_path, session, make_pack
     assert {one.shape for one in model.chips} == {(1, 16, 16)}
 
 
+def test_a_worker_holds_a_piece_of_the_layer_at_a_time(tmp_path, session, make_package, use_model, halves, monkeypatch):
+    from deep_raster.engine.inference import chip_sets
+
+    monkeypatch.setattr(chip_sets, "GROUP", 2)
+    monkeypatch.setattr(chip_sets, "_PIECE", 6)
+    held = []
+    group = chip_sets.Chips.group
+    monkeypatch.setattr(
+        chip_sets.Chips, "group", lambda one, number: held.append(len(one.shapes)) or group(one, number)
+    )
+    use_model(BrightnessClassifier())
+    columns = np.random.default_rng(0).choice([5, 20, 60, 80], 21)
+    layer = write_layer(tmp_path / "in.gpkg", [square(col, 5 + i) for i, col in enumerate(columns)])
+    output = tmp_path / "out.gpkg"
+    package = make_package("ObjectClassification")
+    run(jobs.ClassifyObjects((jobs.RasterInput(halves),), package, str(output), layer, "Kind"), session)
+    _, fields, _ = read(output)
+    assert fields["Kind"].tolist() == ["Tree" if col < 50 else "Roof" for col in columns]
+    assert max(held) == 6
+
+
 def test_features_in_another_crs_keep_it(tmp_path, session, make_package, use_model, halves):
     from rasterio.warp import transform_geom
 
