@@ -6,6 +6,7 @@ has them decoded. The order changes how much is read, never what comes out.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
 from typing import Deque, Iterable, Iterator, List, Sequence, Set, Tuple
 
@@ -28,6 +29,7 @@ class Walk:
             done: groups that are finished already.
         """
         self._items: List[Tuple[int, int, int]] = [(int(a), int(b), int(c)) for a, b, c in items]
+        self._firsts = [first for first, _, _ in self._items]
         self._ended: Deque[int] = deque(maxlen=_REMEMBERED)
         self._stretches: List[Tuple[int, int]] = []
         total = sum(rows * columns for _, rows, columns in self._items)
@@ -65,15 +67,15 @@ class Walk:
 
     def _place(self, group: int) -> int:
         """Return the place on the way of a group's number, which counts row by row."""
-        for first, rows, columns in reversed(self._items):
-            if group >= first:
-                row, column = divmod(group - first, columns)
-                return first + column * rows + row
-        raise IndexError(group)
+        first, rows, columns = self._item(group)
+        row, column = divmod(group - first, columns)
+        return first + column * rows + row
 
     def _group(self, place: int) -> int:
-        for first, rows, columns in reversed(self._items):
-            if place >= first:
-                column, row = divmod(place - first, rows)
-                return first + row * columns + column
-        raise IndexError(place)
+        first, rows, columns = self._item(place)
+        column, row = divmod(place - first, rows)
+        return first + row * columns + column
+
+    def _item(self, number: int) -> Tuple[int, int, int]:
+        """Return the item of a group or a place; both begin with the item's first number."""
+        return self._items[bisect.bisect_right(self._firsts, number) - 1]
