@@ -426,7 +426,7 @@ def test_files_that_are_no_rasters_are_refused(tmp_path, monkeypatch):
 # --- collections -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(8, 12), (25, 40)])
+@pytest.mark.parametrize(("rows", "columns"), [(4, 6), (25, 40)])
 def test_many_rasters_of_mixed_size(tmp_path, monkeypatch, rows, columns):
     """A mosaic of up to 1,000 files of different sizes is one raster; each pixel is looked at."""
     pixels, squares = scene(200, 500)

@@ -14,7 +14,7 @@ from deep_raster.engine import jobs
 from nightly_support import Host, Watch, digest, wait_until, work_folder
 from sources_support import QUICK, SECRET, Server, classes_of, picture, write_cog
 
-SIDE = 1280
+SIDE = 1024
 
 
 @pytest.fixture(scope="module")

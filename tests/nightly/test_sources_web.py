@@ -1,4 +1,4 @@
-"""Training data and classes from the web: a remote file through the export, and map tiles with an extent and cell size."""
+"""Training data and classes from the web: a remote file through the export, map tiles by extent and cell size."""
 
 from __future__ import annotations
 
