@@ -17,6 +17,7 @@ from ..errors import JobError, MissingFrameworkError, WorkerError, from_dict
 from ..session import Placement, Quarantined
 from . import node
 from .devices import Confinement
+from .frames import FrameError
 from .pool import MAX_DEATHS, OnEvent, OnReceipt
 
 _CONNECT_TIMEOUT = 20.0
@@ -117,8 +118,12 @@ class ClusterPool:
                         if event is not None:
                             on_event(event)
                     if "receipt" in answer:
-                        on_receipt(index, payload, answer["receipt"])
-                    elif "error" in answer:
+                        try:
+                            on_receipt(index, payload, answer["receipt"])
+                            continue
+                        except FrameError as error:
+                            answer = {"death": str(error)}
+                    if "error" in answer:
                         raise from_dict(answer["error"])
                     elif "lost" in answer or deaths + 1 >= MAX_DEATHS:
                         reason = str(answer.get("lost", answer.get("death")))

@@ -114,6 +114,6 @@ def test_what_keeps_an_output_from_being_written_is_told(tmp_path):
 
 
 def test_nothing_was_exported_below_a_file(tmp_path):
-    """A path through a file is a place where nothing is, not a fault of the program; making the folder tells the rest."""
+    """A path through a file is a place where nothing is; that the folder cannot be made is told later."""
     (tmp_path / "file").touch()
     assert staging.read_json(tmp_path / "file" / "chips" / "split.json") is None

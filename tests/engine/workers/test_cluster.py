@@ -45,7 +45,8 @@ class Cluster:
         scheduler += ["--no-dashboard", "--scheduler-file", str(address_file), *options]
         scheduler += ["--preload", NODE]
         self.processes = [self._start(scheduler, environment, "scheduler")]
-        self._wait(address_file.exists)
+        # The scheduler writes the file in place: it is there before it is whole.
+        self._wait(lambda: address_file.exists() and address_file.read_text().rstrip().endswith("}"))
         self.address = json.loads(address_file.read_text())["address"]
         worker = [*dask, "worker", self.address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
         worker += ["--protocol", protocol, "--host", "127.0.0.1", "--preload", preload, "--no-nanny"]
