@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pyogrio.raw
 import pytest
@@ -75,6 +77,21 @@ def test_bad_geometries_are_repaired_or_dropped(tmp_path):
     assert found.geometries[0].area == pytest.approx(2.0)
 
 
+def test_copies_keep_features_without_a_geometry(tmp_path):
+    layer = write(tmp_path / "a.gpkg", [None, shapely.Polygon(), shapely.box(0, 0, 1, 1)], value=[1, 2, 3])
+    found = read_features(layer, keep_empty=True)
+    assert found.column("value").tolist() == [1, 2, 3]
+    assert found.dropped == 2
+
+
+def test_rings_that_are_open_are_closed(tmp_path):
+    ring = b"".join(struct.pack("<2d", *one) for one in [(0, 0), (3, 0), (3, 2), (0, 2)])
+    wkb = np.array([struct.pack("<BIII", 1, 3, 1, 4) + ring], dtype=object)
+    pyogrio.raw.write(str(tmp_path / "a.gpkg"), wkb, [], [], geometry_type="Polygon", crs="EPSG:32633")
+    found = read_features(VectorInput(str(tmp_path / "a.gpkg")))
+    assert [one.area for one in found.geometries] == [6.0]
+
+
 def test_z_is_left_away(tmp_path):
     layer = write(tmp_path / "a.gpkg", [shapely.Point(1, 2, 3)], value=[1])
     assert not shapely.has_z(read_features(layer).geometries).any()
@@ -137,6 +154,12 @@ def test_mask_area(grid):
 def test_mask_area_of_a_layer(tmp_path, grid):
     layer = write(tmp_path / "m.gpkg", [shapely.box(0, 0, 5, 5), shapely.box(500, 500, 501, 501)], crs=None, v=[1, 2])
     assert len(MaskArea.read(layer, grid)) == 1
+
+
+def test_a_mask_of_points_is_refused(tmp_path, grid):
+    layer = write(tmp_path / "m.gpkg", [shapely.Point(2, 2)], crs=None, v=[1])
+    with pytest.raises(VectorError, match=r"mask “.*m\.gpkg” holds no polygons"):
+        MaskArea.read(layer, grid)
 
 
 def test_window_polygon_turns_with_the_grid():
