@@ -224,6 +224,9 @@ class _Block:
             "classes": classes.to_dict(),
             "objects": sum(one["objects"] for one in rows),
             "values": sorted(classes.number_of),
+            "instances": sorted(
+                {int(value) for one in chips if one.instances is not None for value in one.instances.values}
+            ),
             "left_out": self._left_out,
             "bytes": self._sink.size,
         }

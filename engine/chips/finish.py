@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import OutputError
 from ..jobs import ExportTrainingData, from_dict
@@ -84,6 +84,7 @@ class _Root:
         self._items = [Item.from_dict(one) for one in plan["items"]]
         self._bands: List[List[BandStatistics]] = [[], []]
         self._classes = ClassStatistics()
+        self._instances: Set[int] = set()
         self.export: Dict[str, Any] = {}
 
     def finish(self) -> List[str]:
@@ -118,6 +119,7 @@ class _Root:
             for total, key in zip(self._bands, ("bands", "bands2")):
                 _add(total, [BandStatistics.from_state(one) for one in receipt[key]])
             self._classes.merge(ClassStatistics.from_dict(receipt["classes"]))
+            self._instances.update(receipt["instances"])
             found.extend(zip(self._numbers.get(str(block["id"]), ()), receipt["chips"]))
         return sorted(found, key=lambda one: one[0])
 
@@ -146,6 +148,7 @@ class _Root:
             sensors=sensors + int(own["sensors"]),
             cell_size=(*grid.cell_size, grid.crs),
             classes=self._merged_classes(old_definition.get("Classes") or ()),
+            instance_classes=self._instance_classes(old_definition),
             tiles=int(before.get("NumTiles") or 0) + new,
             next_index=self._start + new,
             features=features,
@@ -154,7 +157,6 @@ class _Root:
             band_names2=tuple(second["names"]) if second else (),
             sensors2=int(second["sensors"]) if second else 0,
             band_statistics2=bands[1],
-            instance_classes=[LabelClass.from_dict(one) for one in self._plan["instance_classes"]],
             options={
                 "BlackenAroundFeature": self._job.blacken,
                 "IsMultidimensional": False,
@@ -165,17 +167,20 @@ class _Root:
 
     def _merged_classes(self, old: Sequence[Mapping[str, Any]]) -> List[LabelClass]:
         """Return all classes: sorted by value; for YOLO earlier ones first, because positions must not change."""
-        found: Dict[int, LabelClass] = {}
-        for entry in old:
-            if entry.get("Value") is not None:
-                colour = entry.get("Color") or []
-                known = (colour[0], colour[1], colour[2]) if len(colour) == 3 and min(colour) >= 0 else None
-                found[int(entry["Value"])] = LabelClass(int(entry["Value"]), str(entry["Name"]), known)
+        found = _classes_before(old)
         planned = {one.value: one for one in (LabelClass.from_dict(one) for one in self._plan["classes"])}
-        for value in sorted({*planned, *self._classes.number_of}):
+        for value in sorted({*planned, *self._classes.number_of, *self._instances}):
             found.setdefault(value, planned.get(value, LabelClass(value, str(value))))
         if self._job.format.startswith("YOLO"):
             return list(found.values())
+        return [found[value] for value in sorted(found)]
+
+    def _instance_classes(self, old: Mapping[str, Any]) -> List[LabelClass]:
+        """Return the classes that have instances, in this export or before it."""
+        found = _classes_before(old.get("Panoptic_Segmentation_Instance_Classes") or ())
+        planned = {one.value: one for one in (LabelClass.from_dict(one) for one in self._plan["instance_classes"])}
+        for value in {*planned, *self._instances}:
+            found.setdefault(value, planned.get(value, LabelClass(value, str(value))))
         return [found[value] for value in sorted(found)]
 
     def _map_paths(self, number: int, chip: Row) -> List[str]:
@@ -216,6 +221,17 @@ class _Root:
         names = "".join(f"  {number}: {json.dumps(one.name)}\n" for number, one in enumerate(classes))
         text = f"train: train.txt\nval: validation.txt\ntest: test.txt\nnames:\n{names}"
         side_files.write_text(self._folder / "data.yaml", text)
+
+
+def _classes_before(entries: Sequence[Mapping[str, Any]]) -> Dict[int, LabelClass]:
+    """Return the classes of a definition by value, in its order."""
+    found: Dict[int, LabelClass] = {}
+    for entry in entries:
+        if entry.get("Value") is not None:
+            colour = entry.get("Color") or []
+            known = (colour[0], colour[1], colour[2]) if len(colour) == 3 and min(colour) >= 0 else None
+            found[int(entry["Value"])] = LabelClass(int(entry["Value"]), str(entry["Name"]), known)
+    return found
 
 
 def _add(total: List[BandStatistics], others: Sequence[BandStatistics]) -> None:

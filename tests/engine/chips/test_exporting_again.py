@@ -226,3 +226,61 @@ def test_the_split_shares_no_pixel(labelled, export, tmp_path):
     assert split["train"] == [one.stem for one in sets[0]]
     assert sum(len(split[one]) for one in ("train", "validation", "test", "left_out")) == len(data)
     assert (tmp_path / "o" / "contact_sheet.png").stat().st_size > 1000
+
+
+def folder_of_arcgis(root):
+    """Write two chips of 64 x 64 as ArcGIS Pro does, the second without objects; the next would be number 7."""
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    objects = "<object><name>2</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object>"
+    for number, text in ((0, objects), (6, "")):
+        write_raster(root / "images" / f"{number:09}.tif", np.full((3, 64, 64), 100 + number, "uint8"))
+        (root / "labels" / f"{number:09}.xml").write_text(f"<annotation>{text}</annotation>")
+    spread = {"Min": 5.0, "Max": 5.0, "Mean": 5.0, "Sum": 5.0, "Count": 1}
+    per_image = {"Min": 0, "Max": 1, "Mean": 0.5, "Sum": 1, "Count": 2}
+    features = {"NumClasses": 1, "NumImagesTotal": 2, "NumFeaturesTotal": 1, "NumImagesPerClass": [1]}
+    features |= {"NumFeaturesPerClass": [1], "NumFeaturesPerImage": per_image, "FeatureAreaPerClass": [spread]}
+    band = {"Min": 100, "Max": 106, "Mean": 0, "StdDev": 0, "M1": 103.0, "M2": 9.0 * 8192, "Num": 8192}
+    stats = {"Version": 1, "NumBands": 3, "TileSizeX": 64, "TileSizeY": 64, "NumClasses": 1, "NumTiles": 2}
+    stats |= {"NextTileIndex": 7, "OutputFeatures": True, "MetaDataMode": "PASCAL_VOC_rectangles"}
+    stats |= {"Classes": [{"ClassValue": 2, "ClassName": "Villa"}], "FeatureStats": features}
+    stats |= {"InputRastersProps": {"RasterCount": 4, "SensorName": "", "BandNames": ["", "", ""]}}
+    stats |= {"BandStatsState": [band] * 3}
+    (root / "esri_accumulated_stats.json").write_text(json.dumps(stats), encoding="utf-8-sig")
+    emd = {"Framework": "e.g. TensorFlow", "ImageHeight": "64", "ImageWidth": "64"}
+    emd |= {"Classes": [{"Value": 2, "Name": "Villa", "Color": [1, 2, 3]}]}
+    (root / "esri_model_definition.emd").write_text(json.dumps(emd), encoding="utf-8-sig")
+    lines = "".join(f"images\\{n:09}.tif  labels\\{n:09}.xml \r\n" for n in (0, 6))
+    (root / "map.txt").write_bytes(lines.encode())
+    return lines
+
+
+def test_adding_to_a_folder_of_arcgis(labelled, export, tmp_path):
+    root = tmp_path / "o"
+    lines = folder_of_arcgis(root)
+    told, _ = export(job(labelled, root))
+    export(job(labelled, tmp_path / "alone"))
+    data, alone = open_chips(root), open_chips(tmp_path / "alone")
+    new = [f"{7 + number:012}" for number in range(told["CHIPS"])]
+    assert sorted(one.stem for one in data.chips) == sorted(["000000000", "000000006", *new])
+    text = (root / "map.txt").read_bytes().decode()
+    assert text.startswith(lines)
+    assert text[len(lines) :].startswith(f"images\\{new[0]}.tif  labels\\{new[0]}.xml \r\n")
+    assert text.count("\r\n") == len(data)
+    stats, other = data.accumulated, alone.accumulated
+    assert (stats["NumTiles"], stats["NextTileIndex"]) == (told["CHIPS"] + 2, told["CHIPS"] + 7)
+    assert stats["InputRastersProps"]["RasterCount"] == 5
+    for key in ("NumImagesTotal", "NumFeaturesTotal"):
+        assert stats["FeatureStats"][key] == other["FeatureStats"][key] + {"I": 2, "F": 1}[key[3]]
+    assert stats["FeatureStats"]["NumFeaturesPerClass"][1] == other["FeatureStats"]["NumFeaturesPerClass"][1] + 1
+    assert stats["FeatureStats"]["FeatureAreaPerClass"][1]["Sum"] == pytest.approx(
+        other["FeatureStats"]["FeatureAreaPerClass"][1]["Sum"] + 5
+    )
+    state, old = stats["BandStatsState"][2], other["BandStatsState"][2]
+    total = old["Num"] + 8192
+    mean = (old["M1"] * old["Num"] + 103 * 8192) / total
+    squares = old["M2"] + old["Num"] * (old["M1"] - mean) ** 2 + 9 * 8192 + 8192 * (103 - mean) ** 2
+    assert (state["Num"], state["M1"], state["M2"]) == (total, pytest.approx(mean), pytest.approx(squares))
+    found = [(one.value, one.name, one.color) for one in data.classes]
+    assert found == [(1, "tree", (10, 1, 0)), (2, "Villa", (1, 2, 3)), (7, "big pond", (70, 7, 0))]
+    assert data.boxes(data.chips[0]).labels.tolist() == [2]

@@ -20,7 +20,7 @@ from deep_raster.engine.chips.dataset import open_chips
 from deep_raster.engine.errors import JobError, RasterError, VectorError
 from deep_raster.engine.jobs import ExportTrainingData, RasterInput, VectorInput
 from rasterio.transform import from_origin
-from rasterio.warp import transform
+from rasterio.warp import transform, transform_geom
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -254,3 +254,56 @@ def test_invalid_and_missing_geometries_are_told_by_number(export, tmp_path):
     assert "1 feature has no geometry that can be used and is left out." in session.logs
     data = open_chips(tmp_path / "o")
     assert data.boxes(data.chips[0]).boxes.tolist() == [[5, 10, 13, 18], [30, 10, 38, 18], [40, 40, 50, 50]]
+
+
+def test_nodata_and_bands_that_are_asked_for(export, tmp_path):
+    pixels = scene(3, 64, 64)
+    pixels[1, :10] = 77
+    raster = write_raster(tmp_path / "r.tif", pixels, nodata=0)
+    first, second = RasterInput(raster.path, bands=(2,), nodata=(77.0,)), RasterInput(raster.path, bands=(3, 1))
+    export(voc(first, None, tmp_path / "o", format="Export_Tiles", inputs2=(second,)))
+    data = open_chips(tmp_path / "o")
+    assert np.array_equal(data.image(data.chips[0])[0], pixels[1:2])
+    assert np.array_equal(data.image(data.chips[0], second=True)[0], pixels[[2, 0]])
+    assert data.accumulated["BandStatsState"][0]["Num"] == np.count_nonzero(pixels[1] != 77)
+
+
+def test_a_selection_and_a_crs_of_labels_and_mask(export, tmp_path):
+    """Both files hold degrees and do not say so."""
+    raster = write_raster(tmp_path / "r.tif", scene(1, 64, 320))
+    shapes = [shapely.box(x + 5, 5, x + 20, 30) for x in range(0, 320, 64)]
+    whole = [shapely.box(x - 1, -1, x + 65, 65) for x in range(0, 320, 64)]
+    found = []
+    for name, boxes in (("l", shapes), ("m", whole)):
+        degrees = [transform_geom("EPSG:32633", "EPSG:4326", one.__geo_interface__) for one in on_map(np.array(boxes))]
+        shown = [shapely.geometry.shape(one) for one in degrees]
+        found.append(write_vector(tmp_path / f"{name}.gpkg", shown, None, kind=np.arange(5)).path)
+    labels = VectorInput(found[0], fids=(1, 2, 4), crs="EPSG:4326")
+    mask = VectorInput(found[1], fids=(2, 3, 4, 5), where="kind <> 4", crs="EPSG:4326")
+    export(voc(raster, labels, tmp_path / "o", mask=mask, class_field="kind", all_tiles=True))
+    data = open_chips(tmp_path / "o")
+    assert [data.boxes(one).labels.tolist() for one in data.chips] == [[1], [], [3]]
+    export(voc(raster, labels, tmp_path / "o", class_field="kind", existing="REPLACE"))
+    data = open_chips(tmp_path / "o")
+    assert [data.boxes(one).labels.tolist() for one in data.chips] == [[0], [1], [3]]
+    assert np.allclose(data.boxes(data.chips[1]).boxes, [[5, 5, 20, 30]], atol=0.6)
+
+
+def test_panoptic_chips_of_two_rasters(export, tmp_path):
+    classes, things = np.full((1, 64, 64), 1, "uint8"), np.zeros((1, 64, 64), "uint8")
+    things[0, 5:15, 5:15] = things[0, 30:40, 5:20] = 2
+    raster = write_raster(tmp_path / "r.tif", scene(3, 64, 64))
+    labels = {"label_raster": write_raster(tmp_path / "c.tif", classes)}
+    labels["instances_raster"] = write_raster(tmp_path / "i.tif", things)
+    export(voc(raster, None, tmp_path / "o", format="Panoptic_Segmentation", **labels))
+    data = open_chips(tmp_path / "o")
+    assert np.array_equal(data.class_map(data.chips[0]), classes[0])
+    found = data.instances(data.chips[0])
+    assert sorted((int(v), int(m.sum())) for v, m in zip(found.labels, found.masks)) == [(2, 100), (2, 150)]
+
+
+def test_split_follows_the_shares(labelled, export, tmp_path):
+    export(voc(labelled[0], labelled[1], tmp_path / "o", tile_size_x=20, tile_size_y=20, split=(0.2, 0.8, 0.0)))
+    data = open_chips(tmp_path / "o")
+    assert len(data.part("validation")) > 2 * len(data.part("train")) > 0
+    assert not data.part("test")
