@@ -298,7 +298,7 @@ def value_from_dict(kind: Type[T], members: Any, where: str) -> T:
     """Build the frozen dataclass ``kind`` from a JSON object; ``where`` names it in errors."""
     if not isinstance(members, dict):
         raise JobError(f"{where}: an object is expected, found {members!r}.")
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     known = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(members) - set(known))
     if unknown:
