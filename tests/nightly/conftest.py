@@ -75,6 +75,16 @@ def numbered(workshop):
 
 
 @pytest.fixture(scope="session")
+def small_digest(workshop, numbered, model):
+    """The digest of the undisturbed output of the network on the scene of 100 tiles."""
+    output = workshop / "small" / "classes.tif"
+    output.parent.mkdir()
+    host = Host(nightly_models.pixel_job(numbered, model, output), workshop / "small" / "run")
+    assert host.wait() == "done", host.message
+    return digest(output)
+
+
+@pytest.fixture(scope="session")
 def function(workshop):
     """(path, hash) of the package of ``nightly_function.py``."""
     return nightly_models.write_function_package(workshop / "function" / "faulty.dlpk")

@@ -62,19 +62,19 @@ def test_kills_at_random_moments(workshop, scene, model, undisturbed, figure):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_kills_at_each_step(workshop, scene, model, undisturbed, figure, step):
+def test_kills_at_each_step(workshop, numbered, model, small_digest, figure, step):
     """W2: a death at any step costs no tile and no byte."""
     deaths, rounds = 0, scaled(1)
     for number in range(rounds):
         folder = workshop / f"w2-{step}-{number}"
         output = folder / "classes.tif"
         with Watch(output) as watch:
-            host = Host(pixel_job(scene, model, output), folder / "run", engine={"step": step, "times": 2})
+            host = Host(pixel_job(numbered, model, output), folder / "run", engine={"step": step, "times": 2})
             state = host.wait()
         died = len(list((folder / "run").glob("death-*")))
         assert state == "done", host.message
         assert died == 2
-        host.check(undisturbed[1], watch)
+        host.check(small_digest, watch)
         deaths += died
         tidy(folder)
     figure(f"W2 deaths at the step “{step}” without loss", deaths, "plan: 20")
