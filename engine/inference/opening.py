@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 from .. import jobs
 from ..caches import weights_cache
 from ..events import INFO, Log
-from ..package.formats import TORCH, TORCH_OLD, detect
+from ..package.formats import PT2, TORCH, TORCH_OLD, detect, exported_with_pickles
 from ..package.opening import ModelPackage
 from ..package.trust import needs_of, open_for_run, require
 from ..workers.task import TaskContext
@@ -46,11 +46,16 @@ def import_weights(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
 
     Runs in a confined worker: whatever a hostile file makes the parser do stays there.
     """
+    from ..models.exported_archive import read_archive
     from ..models.weights import load_weights
 
     package = open_for_run(payload["model"], trust=payload["trust"], digest=context.code_of)
     for name in payload["weights"]:
-        load_weights(package.file(name))
+        path = package.file(name)
+        if detect(path).kind == PT2:
+            read_archive(path)
+        else:
+            load_weights(path)
         context.emit(Log(INFO, f"The weights {name} were imported and are kept as safetensors."))
     return {}
 
@@ -61,7 +66,10 @@ def _pickles(package: ModelPackage) -> List[str]:
     if not name:
         return []
     path = package.file(name)
-    if not path.is_file() or detect(path).kind not in (TORCH, TORCH_OLD):
+    if not path.is_file():
+        return []
+    kind = detect(path).kind
+    if kind not in (TORCH, TORCH_OLD) and not (kind == PT2 and exported_with_pickles(path)):
         return []
     known = {package.file(one.name): one.sha256 for one in package.files}
     return [] if (weights_cache() / f"{known.get(path, '')}.safetensors").is_file() else [name]

@@ -18,6 +18,8 @@ from typing import Any, Mapping, Optional, Sequence
 import torch
 
 from ..errors import ModelError
+from ..package.formats import exported_with_pickles
+from . import weights
 
 _SCHEMA = 8
 _MOST_JSON = 512 << 20
@@ -59,7 +61,15 @@ def read_archive(path: Path) -> Archive:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            return _Reader(file, path).read()
+            reader = _Reader(file, path)
+            if not reader.pickles:
+                return reader.read()
+            tensors = weights.kept_tensors(path)
+            if tensors is not None:
+                return Archive(reader.program(), tensors)
+            archive = reader.read()
+            weights.keep_tensors(path, archive.tensors)
+            return archive
     except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError) as error:
         raise _broken(path) from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, RuntimeError) as error:
@@ -70,6 +80,7 @@ def read_archive(path: Path) -> Archive:
 class _Reader:
     def __init__(self, file: zipfile.ZipFile, path: Path) -> None:
         self._file, self._path = file, path
+        self.pickles = exported_with_pickles(path)
         names = [entry.filename for entry in file.infolist()]
         legacy = "serialized_exported_program.json" in names
         root = "" if legacy or not names else names[0].partition("/")[0] + "/"
@@ -79,6 +90,15 @@ class _Reader:
         }
 
     def read(self) -> Archive:
+        program, name = self.program(), self._program_name()
+        if self._legacy:
+            tensors = {**self._pickled("serialized_constants.pt"), **self._pickled("serialized_state_dict.pt")}
+        else:
+            tensors = {**self._payload("constants", name), **self._payload("weights", name)}
+        return Archive(program, tensors)
+
+    def program(self) -> Mapping[str, Any]:
+        """Return the program, of a kind and version that is read."""
         if any(name.startswith(_AOT) for name in self._members):
             raise ModelError(
                 "The file was compiled by AOTInductor: it holds native code, which is never run.",
@@ -87,7 +107,9 @@ class _Reader:
                 hint="Save the exported program itself with torch.export.save, or export the network to ONNX.",
             )
         name = self._program_name()
-        program = self._json("serialized_exported_program.json" if self._legacy else f"models/{name}.json")
+        program: Mapping[str, Any] = self._json(
+            "serialized_exported_program.json" if self._legacy else f"models/{name}.json"
+        )
         version = program.get("schema_version", {}).get("major")
         if version != _SCHEMA:
             raise ModelError(
@@ -96,11 +118,7 @@ class _Reader:
                 file=str(self._path),
                 hint=f"Export the network again with PyTorch {torch.__version__.partition('+')[0]}, or to ONNX.",
             )
-        if self._legacy:
-            tensors = {**self._pickled("serialized_constants.pt"), **self._pickled("serialized_state_dict.pt")}
-        else:
-            tensors = {**self._payload("constants", name), **self._payload("weights", name)}
-        return Archive(program, tensors)
+        return program
 
     def _program_name(self) -> str:
         if self._legacy:
@@ -151,6 +169,8 @@ class _Reader:
     def _safe(self, member: str) -> Any:
         """Unpickle what builds tensors and nothing else; the rest of the language is refused, never run."""
         data = self._bytes(member)
+        if not self.pickles:
+            raise self._refused(f"a pickle that it does not list as usual, {member}")
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # hostile bytes can make the unpickler raise anything

@@ -68,6 +68,23 @@ def load_weights(path: Path, *, cache: Optional[Path] = None) -> StateDict:
     return tensors
 
 
+def kept_tensors(path: Path) -> Optional[StateDict]:
+    """Return the tensors that :func:`keep_tensors` has kept of a file; None if there are none."""
+    kept = weights_cache() / f"{_sha256(path)}.safetensors"
+    try:
+        return load_file(kept, device="cpu") if kept.is_file() else None
+    except (safetensors.SafetensorError, OSError):
+        return None
+
+
+def keep_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Keep the tensors of a file in the safe form, so that its pickles are read once."""
+    _keep(
+        {name: tensor.clone().contiguous() for name, tensor in tensors.items()},
+        weights_cache() / f"{_sha256(path)}.safetensors",
+    )
+
+
 def sniff(path: Path) -> str:
     """Return "torch-zip", "torch-legacy" or "safetensors" by the content of a file, whatever its name.
 

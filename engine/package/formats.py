@@ -189,6 +189,26 @@ def _is_node(file: BinaryIO, place: Union[int, Tuple[int, int]]) -> bool:
     return numbers[:1] == [1] and 2 in numbers and 0 not in numbers
 
 
+def exported_with_pickles(path: Path) -> bool:
+    """Whether an exported program keeps tensors as pickles, as PyTorch did before 2.9 and does for unusual ones."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                inner = entry.filename.partition("/")[2]
+                folder, _, name = inner.rpartition("/")
+                kept = folder in ("data/weights", "data/constants")
+                if entry.filename in ("serialized_state_dict.pt", "serialized_constants.pt") or (
+                    kept and name.endswith(".pt")
+                ):
+                    return True
+                listed = kept and name.endswith("_config.json") and entry.file_size < MAX_PICKLE
+                if listed and b'"use_pickle":true' in archive.read(entry).replace(b" ", b""):
+                    return True
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+        return False  # whoever loads it says what is wrong
+    return False
+
+
 def unusual_globals(path: Path) -> Tuple[str, ...]:
     """Return the names that a PyTorch file's pickle asks for and plain weights do not need, without running it.
 

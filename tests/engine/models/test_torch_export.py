@@ -22,6 +22,7 @@ from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models import torch_export  # noqa: E402
 from deep_raster.engine.models.exported_graph import is_allowed  # noqa: E402
 from deep_raster.engine.package.card import build_card  # noqa: E402
+from deep_raster.engine.package.formats import exported_with_pickles  # noqa: E402
 from deep_raster.engine.package.trust import needs_of  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -143,6 +144,25 @@ def test_class_map_through_the_engine_without_consent(tmp_path):
         assert raster.transform == transform
     assert (found == wanted).mean() >= 0.9999
     assert len(np.unique(wanted)) > 1
+
+
+def test_pickled_weights_are_imported_once_into_the_safe_form(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
+    net = small()
+    save(net, tmp_path / "raw.pt2", (2, 3, 32, 48))
+    state = io.BytesIO()
+    torch.save(net.state_dict(), state)
+    change = {"data/weights/model.pt": state.getvalue(), "data/weights/model_weights_config.json": None}
+    rewritten(tmp_path / "raw.pt2", tmp_path / "net.pt2", change)  # as PyTorch 2.8 wrote them
+    assert exported_with_pickles(tmp_path / "net.pt2")
+    assert not exported_with_pickles(tmp_path / "raw.pt2")
+    batch = files.pixels((1, 3, 32, 48))
+    with torch.no_grad():
+        wanted = net(files.scaled(batch)).softmax(1).numpy()
+    np.testing.assert_allclose(load(tmp_path).scores(batch, files.everywhere(batch)), wanted, atol=1e-4)
+    assert len(list((tmp_path / "cache" / "weights").glob("*.safetensors"))) == 1
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled again"))
+    np.testing.assert_allclose(load(tmp_path).scores(batch, files.everywhere(batch)), wanted, atol=1e-4)
 
 
 def rewritten(source, target, change):
