@@ -324,7 +324,7 @@ def _read_label(path: Path) -> npt.NDArray[Any]:
 def _opened(path: Path) -> Iterator[Any]:
     """Open a chip for its pixels: where it lies does not matter, and working that out takes longer than opening."""
     prepare_gdal()
-    options = {"driver": "GTiff", "GEOREF_SOURCES": "NONE"} if path.suffix.lower() in (".tif", ".tiff") else {}
+    options = {"GEOREF_SOURCES": "NONE"} if path.suffix.lower() in (".tif", ".tiff") else {}
     with gdal_errors(str(path), "read"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, **options) as dataset:

@@ -85,6 +85,12 @@ def test_pascal_voc_of_arcgis(voc):
     assert pickle.loads(pickle.dumps(data)) == data
 
 
+def test_a_picture_with_the_suffix_of_another_format_is_read(voc):
+    image(voc / "images" / "000000000.tif", value=9, suffix_driver="PNG")
+    data = open_chips(voc)
+    assert (data.image(data.chips[0])[0] == 9).all()
+
+
 def test_class_names_are_accepted_in_labels(voc):
     (voc / "labels" / "000000001.xml").write_text(VOC.format(stem="x", objects=OBJECT.format("House", 0, 0, 5, 5)))
     data = open_chips(voc)
