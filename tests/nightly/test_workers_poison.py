@@ -46,7 +46,8 @@ def test_a_poison_tile(workshop, numbered, function, calm, figure, kind):
     deaths = sum("was replaced" in text for text in host.texts)
     assert not output.exists() and work_folder(output).exists()
     assert deaths <= 3
-    assert "x 400896 to 401024, y 4999488 to 4999616" in host.message and "start the same job again" in host.message, host.message
+    assert "x 400896 to 401024, y 4999488 to 4999616" in host.message, host.message
+    assert "start the same job again" in host.message, host.message
     set_fault(numbered)
     with Watch(output) as watch:
         again = Host(function_job(numbered, function, output), folder / "again")
