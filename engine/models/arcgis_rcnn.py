@@ -19,7 +19,7 @@ from torchvision.ops import FrozenBatchNorm2d, batched_nms
 from ..errors import DefinitionError, ModelError
 from . import weights
 from .arcgis_detection import backbone_name
-from .arcgis_encoders import build_encoder, feature_shapes
+from .arcgis_encoders import build_encoder, channels_of, feature_shapes
 from .arguments import Arguments
 from .base import TilePlan
 from .normalisation import IMAGENET_MEAN, IMAGENET_STD, Normalisation
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 _SMALLEST, _LARGEST = 1.5, 2.0  # sides of the images inside the network, in training chips
 _RATIOS = (0.5, 1.0, 2.0)
-_SINGLE_MAP_SIZE = 32  # pixels; torchvision's first default size, the only one a single map makes use of
+# Sides of anchors on a single map, pixels. arcgis.learn keeps torchvision's defaults, of which one map takes the first
+# alone; torchvision's own example of a network without a pyramid takes all. The outputs per cell tell them apart.
+_SINGLE_MAP_SIZES = (32, 64, 128, 256, 512)
 _KEYWORDS = re.compile(r"(box|rpn)_\w+$")
 # Names before torchvision 0.12, and what they are called now.
 _RENAMED = (
@@ -101,7 +103,9 @@ def build(definition: ModelDefinition, tensors: Mapping[str, torch.Tensor], band
     else:
         trunk = build_encoder(backbone, bands)
         trunk.out_channels = feature_shapes(trunk, bands, (side, side))[-1][0]
-        options["rpn_anchor_generator"] = AnchorGenerator(((_SINGLE_MAP_SIZE,),), (_RATIOS,))
+        per_cell = channels_of(tensors, "rpn.head.cls_logits.weight")
+        sizes = _SINGLE_MAP_SIZES if per_cell == len(_SINGLE_MAP_SIZES) * len(_RATIOS) else _SINGLE_MAP_SIZES[:1]
+        options["rpn_anchor_generator"] = AnchorGenerator((sizes,), (_RATIOS,))
     kind: Callable[..., nn.Module] = MaskRCNN if masks else FasterRCNN
     return kind(trunk, len(definition.classes) + 1, **options)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..errors import DefinitionError, ModelError
 from .arguments import Arguments
 from .base import Detections, TilePlan
+from .box_masks import box_mask_rings
 from .boxes import Candidates, activate, decode
 from .masks import Rings, bilinear_weights, mask_rings, prototype_rings
 from .network import Array, Feeder, Network, number_argument, plan_tiles
@@ -99,6 +100,8 @@ class RoleDetector:
             coefficients = self._coefficients(outputs["Main"][index])[found.rows]
             prototypes = outputs["Prototypes"][index].astype(np.float32, copy=False)
             rings = prototype_rings(found.boxes, coefficients, prototypes, width, height)
+        elif "BoxMasks" in outputs:
+            rings = box_mask_rings(outputs["BoxMasks"][index][found.rows], found.boxes, width, height)
         elif "Masks" in outputs:
             masks = outputs["Masks"]
             own = masks if len(masks.shape) == 4 and masks.shape[1] == 1 else masks[index]

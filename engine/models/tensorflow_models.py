@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
 _DETECTION_OUTPUTS = (_BOXES, _SCORES, _CLASSES)
+_MASKS = "detection_masks"  # of networks that find outlines as well
 _DETECTION_INPUTS = ("image_tensor", "input_tensor", "inputs")
 _PIXEL_OUTPUTS = ("SemanticPredictions",)
 _PIXEL_INPUTS = ("ImageTensor",)
@@ -39,14 +40,15 @@ def load_detector(package: ModelPackage, device: str, threads: int, arguments: M
         ModelError: the graph is broken or lacks the tensors of such a detector.
         TrustError: it can do more than compute, and nobody has allowed that.
     """
-    network = _load(package, device, threads, _DETECTION_INPUTS, _DETECTION_OUTPUTS)
+    network = _load(package, device, threads, _DETECTION_INPUTS, (*_DETECTION_OUTPUTS, _MASKS))
     names = {info.name for info in network.outputs}
     missing = [name for name in _DETECTION_OUTPUTS if name not in names]
     if missing:
         raise _missing(package, missing, names)
+    tensors = {"Boxes": _BOXES, "Scores": _SCORES, "Labels": _CLASSES}
     output = OutputRole(
         BOXES,
-        {"Boxes": _BOXES, "Scores": _SCORES, "Labels": _CLASSES},
+        {**tensors, "BoxMasks": _MASKS} if _MASKS in names else tensors,
         first_label=1,
         box_format="yxyx",
         box_units="fraction",

@@ -24,7 +24,7 @@ def _module(name):
     return module
 
 
-detection = _module("test_arcgis_detection")
+detection, rcnn = _module("test_arcgis_detection"), _module("test_arcgis_rcnn")
 support, fastai_state = detection.support, detection.fastai_state
 LAYOUTS = [one.stem for one in sorted(support.DATA.glob("*.layout"))]
 ROWS = [*LAYOUTS, "faster_rcnn", "fastai_ssd", "feature_classifier"]
@@ -52,7 +52,7 @@ def row(request, cache, monkeypatch):
         norm = torch.nn.BatchNorm2d
         trunk = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=norm, trainable_layers=5)
         state = FasterRCNN(trunk, 3, min_size=192, max_size=256).state_dict()
-        return {**support.members("maskrcnn_resnet18"), **detection.EXTENSION}, state
+        return {**support.members("maskrcnn_resnet18"), **rcnn.EXTENSION}, state
     return support.members(request.param), support.seeded_state(request.param)
 
 

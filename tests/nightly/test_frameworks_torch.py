@@ -36,12 +36,13 @@ def _module(name):
 
 
 detection, segmentation = _module("test_arcgis_detection"), _module("test_arcgis_segmentation")
+rcnn = _module("test_arcgis_rcnn")
 cache, fastai_state = detection.cache, detection.fastai_state
 test_ssd_over_torchvision = detection.test_ssd_over_torchvision
 test_ssd_with_four_bands = detection.test_ssd_with_four_bands_and_a_grid_that_no_stride_reaches
 test_retinanet_over_torchvision = detection.test_retinanet_over_torchvision
-test_mask_rcnn_is_torchvisions_on_a_single_map = detection.test_mask_rcnn_is_torchvisions_on_a_single_map
-test_faster_rcnn_is_torchvisions_with_a_pyramid = detection.test_faster_rcnn_is_torchvisions_with_a_pyramid
+test_mask_rcnn_is_torchvisions_on_a_single_map = rcnn.test_mask_rcnn_is_torchvisions_on_a_single_map
+test_faster_rcnn_is_torchvisions_with_a_pyramid = rcnn.test_faster_rcnn_is_torchvisions_with_a_pyramid
 test_fastai_ssd_as_published = detection.test_fastai_ssd_as_published
 test_unet_over_timm_with_four_bands = segmentation.test_unet_over_timm_with_four_bands_and_their_statistics
 test_deeplab_on_a_trunk_of_stride_eight = segmentation.test_deeplab_is_torchvisions_head_on_a_trunk_of_stride_eight
@@ -115,11 +116,22 @@ def _on_the_raster(compare, side):
     """Cut the expected boxes off at the raster's edge, as the tool does, and leave out what lies outside."""
 
     def same(found, boxes, scores, labels):
-        cut = np.clip(boxes, 0, side(found))
+        cut = np.clip(boxes, 0, side)
         inside = ((cut[:, 2:] - cut[:, :2]) > 0).all(axis=1)
         compare(found, cut[inside], scores[inside], labels[inside])
 
     return same
+
+
+def _same_outlines(found, boxes, scores, labels):
+    """Compare masks, of which the tool writes the outlines: they lie in their boxes, to the pixel."""
+    assert len(found.scores) == len(scores) > 0
+    ours, theirs = np.argsort(-found.scores, kind="stable"), np.argsort(-scores, kind="stable")
+    np.testing.assert_allclose(found.scores[ours], scores[theirs], atol=1e-4)
+    np.testing.assert_array_equal(found.labels[ours], labels[theirs])
+    low, high = np.floor(boxes[theirs]) - 1, np.ceil(boxes[theirs]) + 1
+    assert (found.boxes[ours][:, :2] >= low[:, :2]).all()
+    assert (found.boxes[ours][:, 2:] <= high[:, 2:]).all()
 
 
 @pytest.fixture(autouse=True)
@@ -134,12 +146,13 @@ def _through_the_engine(cache, tmp_path, monkeypatch, request):
 
         return loads
 
-    for module in (detection, segmentation):
+    for module in (detection, rcnn, segmentation):
         monkeypatch.setattr(module, "load_model", ask(module.load_model))
     monkeypatch.setattr(segmentation, "expect", _same_classes)
     side = 224 if "fastai" in request.node.name else 128
-    compare = detection.support.assert_same_objects
-    monkeypatch.setattr(detection.support, "assert_same_objects", _on_the_raster(compare, lambda _: side))
+    for module in (detection, rcnn):
+        compare = _same_outlines if "mask" in request.node.name else module.support.assert_same_objects
+        monkeypatch.setattr(module.support, "assert_same_objects", _on_the_raster(compare, side))
 
 
 @pytest.fixture(autouse=True, scope="module")

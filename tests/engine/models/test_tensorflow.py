@@ -107,6 +107,36 @@ def test_detection_from_a_frozen_graph(tmp_path):
     check_detections(model, ask, files.pixels((3, 3, 48, 64)))
 
 
+def test_masks_of_detections_become_outlines(tmp_path):
+    """TensorFlow's own resampling puts each mask back into the image, as the Object Detection API does."""
+
+    def build(image):
+        found = detector(image)
+        rows, columns = tf.meshgrid(tf.linspace(-1.0, 1.0, 15), tf.linspace(-1.0, 1.0, 15), indexing="ij")
+        shape = tf.exp(-(rows**2) - (columns + 0.3) ** 2)  # a blob a little left of the middle
+        scores = found["detection_scores"][..., None, None]
+        return {**found, "detection_masks": shape[None, None] * (0.4 + 0.7 * scores)}
+
+    ask = frozen(tmp_path / "frozen.pb", [None, None, None, 3], build, "image_tensor")
+    model = tensorflow_models.load_detector(files.package(tmp_path, DETECTOR), "cpu", 1, {})
+    batch = files.pixels((1, 3, 48, 64))
+    (found,) = model.detect(batch, files.everywhere(batch))
+    wanted = {key: value[0] for key, value in ask(batch).items()}
+    keep = wanted["detection_scores"] > 0.6
+    boxes, masks = wanted["detection_boxes"][keep], wanted["detection_masks"][keep]
+    low, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    back = np.concatenate([-low / size, (1 - low) / size], axis=1)
+    whole = tf.image.crop_and_resize(masks[..., None], back, range(len(boxes)), (48, 64), extrapolation_value=0)
+    expected = [mask for mask in whole.numpy()[..., 0] > 0.5 if mask.any()]  # some boxes are thinner than a pixel
+    assert len(found.rings) == len(expected) > 3
+    for rings, mask in zip(found.rings, expected):
+        x, y = rings[0].T
+        area = abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2
+        rows, columns = np.nonzero(mask)
+        assert area == mask.sum() > 0
+        assert (x.min(), x.max(), y.min(), y.max()) == (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1)
+
+
 def test_16_bit_pixels_are_rescaled_as_the_definition_says(tmp_path):
     ask = frozen(tmp_path / "frozen.pb", [None, None, None, 3], detector, "image_tensor")
     package = files.package(tmp_path, DETECTOR, DataRange=[0, 255])
