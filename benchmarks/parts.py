@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyogrio
 import rasterio
 import scenes
-from deep_raster.engine.inference.assemble_pixels import write_polygons
+from deep_raster.engine.inference.class_polygons import write_polygons
 from deep_raster.engine.inference.nms import suppress_boxes
 from deep_raster.engine.package.reading import ClassInfo
 from measure import Table, progress, spread
@@ -33,7 +33,9 @@ out = ogr.GetDriverByName("GPKG").CreateDataSource(target)
 layer = out.CreateLayer("polygons", osr.SpatialReference(data.GetProjection()), ogr.wkbPolygon)
 layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))
 band = data.GetRasterBand(1)
+out.StartTransaction()
 gdal.Polygonize(band, band.GetMaskBand(), layer, 0, [])
+out.CommitTransaction()
 count = layer.GetFeatureCount()
 layer = out = None
 print(json.dumps([count, time.process_time() - start]))
@@ -87,7 +89,8 @@ def polygons(asked: argparse.Namespace) -> None:
             target.unlink(missing_ok=True)
             start = time.process_time()
             with rasterio.open(source) as data:
-                write_polygons(source, target, classes, 0.0, {}, data.crs.to_wkt())
+                crs = data.crs.to_wkt()
+            write_polygons(source, target, classes, 0.0, {}, crs)
             ours = time.process_time() - start
             counts = (count, pyogrio.read_info(target)["features"])
             progress(f"{text}: {counts}, GDAL {gdal:.2f}, engine {ours:.2f}")
