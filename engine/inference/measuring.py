@@ -22,6 +22,7 @@ from .. import __version__, jobs
 from ..caches import measured_cache
 from ..errors import ModelError
 from ..models.base import TilePlan
+from ..package.host_arguments import host_parameters
 from ..raster.source import RasterSource
 from ..workers.memory import resident_memory
 from .journal import fingerprint
@@ -101,8 +102,20 @@ def measure(
         threads: of the network.
     """
     plan: TilePlan = loaded.model.plan
-    arguments = sorted(one for one in options.arguments.items() if one[0] != "memory_budget")
-    members = [__version__, _METHOD, name, loaded.package.digest, arguments, device, threads, dataclasses.asdict(plan)]
+    hosts = {one.name for one in host_parameters()}
+    arguments = sorted(one for one in options.arguments.items() if loaded.package.has_code or one[0] not in hosts)
+    is_open = _is_open(name, loaded, options)
+    members = [
+        __version__,
+        _METHOD,
+        is_open,
+        name,
+        loaded.package.digest,
+        arguments,
+        device,
+        threads,
+        dataclasses.asdict(plan),
+    ]
     note = measured_cache() / f"{fingerprint([*members, pixels.bands, pixels.dtype.str])[:32]}.json"
     known = _read(note)
     answer: Dict[str, Any] = dict(known)
@@ -111,7 +124,7 @@ def measure(
         need = _need(_question(name, loaded), pixels, plan) if asked else Need()
         answer["need"] = [need.rest, need.pixel]
     if "halo" not in answer:
-        answer.update(_found(loaded, pixels) if _is_open(name, loaded, options) else {"halo": None})
+        answer.update(_found(loaded, pixels) if is_open else {"halo": None})
     if answer != known:
         _write(note, answer)
     halo = answer["halo"]

@@ -79,12 +79,18 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
     """Return the plan of a job over tiles."""
     options, sets = job.options, _item_inputs(name, job)
     bands = _bands(loaded, sets[0][1], sets[0][2])
+    cuts = _cuts(sets, options, loaded)
+    if options.mask and not any(len(mask_area(job, one.grid) or ()) for one in cuts):
+        raise JobError(
+            "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
+        )
+    _check_cell_size(cuts[0].grid, options.cell_size, loaded, context)
+    # What can be wrong was looked at; from here on the network itself is asked.
     pixels = Pixels.of(sets[0][1], sets[0][2], bands)
     tiles, need = measure(name, loaded, pixels, options, context.device, context.threads)
     blend = name in ("classifypixels", "detectchange") and _blends(tiles, loaded)
     tiles = _blended(tiles) if blend else tiles
     values = getattr(loaded.model, "values", None)
-    cuts = _cuts(sets, options, loaded)
     fitted = fit(
         need,
         tiles,
@@ -94,25 +100,7 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
     )
     if fitted.sentence:
         context.emit(Log(INFO if fitted.fits else WARNING, fitted.sentence))
-    items: List[Item] = []
-    first = 0
-    kept = _kept_bytes(job, tiles, values, blend)
-    for one, layout in zip(cuts, fitted.layouts):
-        grouping = plan_groups(
-            layout,
-            read_bytes=pixels.bands * pixels.dtype.itemsize + 1,
-            kept_bytes=kept,
-            at_least=_GROUPS_EACH * _workers(options),
-            block=one.block,
-            row_wise=one.in_rows,
-        )
-        items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first, one.in_rows))
-        first += grouping.count
-    if options.mask and not any(len(mask_area(job, one.grid) or ()) for one in items):
-        raise JobError(
-            "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
-        )
-    _check_cell_size(items[0].grid, options.cell_size, loaded, context)
+    items = _items(cuts, fitted.layouts, pixels, _kept_bytes(job, tiles, values, blend), _workers(options))
     sources = source_state([one for item in items for one in (*item.inputs, *item.second)])
     if options.mask:
         sources.update(source_state([jobs.RasterInput(options.mask.path)]))
@@ -132,6 +120,23 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         tuple(getattr(loaded.model, "declared", ())),
         {"worker": fitted.worker, "rest": need.rest, "pixel": need.pixel, "workers": fitted.workers},
     )
+
+
+def _items(cuts: Sequence[_Cut], layouts: Sequence[TileLayout], pixels: Pixels, kept: int, workers: int) -> List[Item]:
+    items: List[Item] = []
+    first = 0
+    for one, layout in zip(cuts, layouts):
+        grouping = plan_groups(
+            layout,
+            read_bytes=pixels.bands * pixels.dtype.itemsize + 1,
+            kept_bytes=kept,
+            at_least=_GROUPS_EACH * workers,
+            block=one.block,
+            row_wise=one.in_rows,
+        )
+        items.append(Item(one.name, one.inputs, one.second, one.grid, layout, grouping, first, one.in_rows))
+        first += grouping.count
+    return items
 
 
 def describe(members: Dict[str, Any], path: Callable[[str], str] = without_credentials) -> Dict[str, Any]:
