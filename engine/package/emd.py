@@ -95,7 +95,7 @@ class ModelDefinition:
     @property
     def has_several_labels(self) -> bool:
         """Whether classes of a classifier do not exclude each other."""
-        return self.get("MetaDataMode", "") == "MultiLabeled_Tiles"
+        return bool(self.get("MetaDataMode", "") == "MultiLabeled_Tiles")
 
     @property
     def names_builtin_function(self) -> bool:

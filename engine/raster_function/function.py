@@ -160,7 +160,8 @@ class RasterFunction:
         output = dict(source)
         if hasattr(self._instance, "updateRasterInfo"):
             name, is_list = self._raster
-            named = {"output_info": output, f"{name}_info": [dict(source)] if is_list else dict(source)}
+            given: Any = [dict(source)] if is_list else dict(source)
+            named = {"output_info": output, f"{name}_info": given}
             answer = self._call("updateRasterInfo", self._instance.updateRasterInfo, **named)
             output = (answer or named)["output_info"]
         rows: List[Mapping[str, Any]] = []
