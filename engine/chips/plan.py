@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .. import events
-from ..errors import JobError, RasterError
+from ..errors import DeepRasterError, JobError, OutputError, RasterError
 from ..jobs import ITEMS_SEPARATELY, ExportTrainingData, RasterInput, VectorInput, from_dict, to_dict, value_from_dict
 from ..raster.gdal import shown
 from ..raster.grid import IMAGE_TRANSFORM, Grid, plan_grid
@@ -73,6 +74,22 @@ class Bands:
         return {"count": self.count, "dtype": self.dtype, "names": self.names, "sensors": self.sensors}
 
 
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an :class:`OutputError`; the engine's own errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DeepRasterError):
+            raise
+        raise OutputError(
+            f"The plan cannot be written to “{output}”: {error.strerror or error}{space.no_room(output)}.",
+            stage="preparing the output",
+            file=str(output),
+            hint="Make room or choose another folder.",
+        ) from error
+
+
 def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Task: open everything, find the classes, store the labels by block, and write the plan.
 
@@ -101,7 +118,8 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
     context.emit(events.Progress(0.3, "Reading the labels"))
     blocks = _blocks(items, bands, traits)
     labels = _Labels(job, traits, _known_classes(staging.output))
-    labels.store(items, blocks, staging.folder)
+    with _written(staging.output):
+        labels.store(items, blocks, staging.folder)
     if labels.from_features and not job.all_tiles:
         blocks = [one for one in blocks if (staging.folder / "labels" / f"{one['id']}.npz").is_file()]
         if not blocks:
@@ -117,7 +135,8 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
         "bands2": second.to_dict() if second else None,
         "sources": source_state(_rasters(job)),
     }
-    write_json(staging.plan_file, plan)
+    with _written(staging.output):
+        write_json(staging.plan_file, plan)
     return {
         "blocks": len(blocks),
         "classes": plan["classes"],
