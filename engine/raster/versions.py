@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, Sequence
 
 from ..jobs import RasterInput
 from .gdal import open_dataset
-from .remote import ask, changed, http_address, is_remote, version, without_credentials
+from .remote import ask, changed, http_address, is_remote, version, watched, without_credentials
 
 # Parts of a mosaic that are asked for over the network at most.
 _MOST_REMOTE_PARTS = 16
@@ -61,15 +61,16 @@ def _state(path: str) -> Any:
 
 def _same_remote(path: str, before: Any) -> bool:
     """Return False if the server says that the file is another or gone; its silence changes nothing."""
-    for pause in (*_PAUSES, 0.0):
-        answer = ask(path)
-        if answer is None:
-            return True
-        if answer.status in (404, 410):
-            return False
-        if answer.version is not None:
-            return bool(answer.version == before)
-        time.sleep(pause)
+    with watched(path):
+        for pause in (*_PAUSES, 0.0):
+            answer = ask(path)
+            if answer is None:
+                return True
+            if answer.status in (404, 410):
+                return False
+            if answer.version is not None:
+                return bool(answer.version == before)
+            time.sleep(pause)
     return True
 
 
