@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from pathlib import Path
 from typing import Any, Collection, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from ..errors import OutputError
 from .journal import write_whole
@@ -26,8 +26,8 @@ def write_part(path: Path, arrays: Mapping[str, Array], members: Mapping[str, An
     """
     bodies, heads = [], []
     for name, array in arrays.items():
-        # Level 1 costs a tenth of the time of the default on class maps and is as small within a few percent.
-        body = zlib.compress(np.ascontiguousarray(array).data.cast("B") if array.size else b"", 1)
+        # The zlib format by a coder that is five times as fast on class maps, and as small.
+        body = isal_zlib.compress(np.ascontiguousarray(array).data.cast("B") if array.size else b"", 1)
         heads.append({"name": name, "dtype": array.dtype.str, "shape": list(array.shape), "bytes": len(body)})
         bodies.append(body)
     head = json.dumps({"arrays": heads, "members": dict(members)}, ensure_ascii=False).encode("utf-8")
@@ -56,7 +56,7 @@ def read_part(
     arrays, offset = {}, start + size
     for one in head["arrays"]:
         if names is None or one["name"] in names:
-            body = zlib.decompress(data[offset : offset + one["bytes"]])
+            body = isal_zlib.decompress(data[offset : offset + one["bytes"]])
             arrays[one["name"]] = np.frombuffer(body, np.dtype(one["dtype"])).reshape(one["shape"])
         offset += one["bytes"]
     return arrays, head["members"]
