@@ -68,7 +68,7 @@ class _Export:
     def _plan(self) -> Dict[str, Any]:
         if not self._place.plan_file.exists():
             self._session.progress(0.0, "Opening rasters and labels")
-            planned = self._session.call("plan_export", {"job": to_dict(self._job)})
+            planned = self._session.call("plan_export", {"job": to_dict(self._job)}, span=(0.0, 0.05))
             for line in planned["notes"]:
                 self._session.log(line, events.WARNING)
         plan: Dict[str, Any] = staging.read_json(self._place.plan_file)
