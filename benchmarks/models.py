@@ -25,6 +25,8 @@ NAMES = {
 OWN = {"Name": "DeepRaster", "Task": "segmentation", "Architecture": "unet", "Backbone": "resnet18"}
 _CLASSES = [{"Value": value, "Name": f"class {value}", "Color": [value * 80, 60, 60]} for value in (1, 2, 3)]
 _TILE = 512
+# the sides of images that every network here takes
+ALIGNED = 32
 # steps of training; multiple of the sides of tiles
 _STEPS = {"small": 80, "resnet18": 40, "own": 40}
 MULTIPLE = {"pointwise": 1, "small": 8, "resnet18": 32}

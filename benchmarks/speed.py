@@ -29,7 +29,7 @@ def against_limit(asked: argparse.Namespace) -> None:
     table = Table(
         "Whole job against the network alone (Mpix of network input per CPU second)",
         "network", "raster", "tiles", "input / raster", "network alone", "job", "ratio", "bound", "of the bound",
-        "usual loop", "ratio", "in the network",
+        "network alone on the job's tiles", "ratio", "usual loop", "ratio", "in the network",
     )  # fmt: skip
     for name in asked.networks.split(","):
         for side in map(int, asked.sizes.split(",")):
@@ -54,6 +54,8 @@ def _one_limit(asked: argparse.Namespace, name: str, side: int) -> list[str]:
             done = engine.run(job)
             share, side_of_tile = _tiling(done)
             one["job"] = done.statistics["input_pixels"] / done.cpu / 1e6
+            alike = max(models.ALIGNED, side_of_tile // models.ALIGNED * models.ALIGNED)
+            one["alike"] = limits.forward(best["engine"], network, alike, 1, 2 * asked.seconds)
             one["network"] = done.statistics["network_seconds"] / done.cpu
             one["read"], one["write"] = _sides(raster, output, asked.scratch)
             if name != "own":
@@ -75,6 +77,8 @@ def _one_limit(asked: argparse.Namespace, name: str, side: int) -> list[str]:
         f"**{spread(ratios, 3)}**",
         f"{middle(bounds):.3f}",
         f"**{middle(ratio / most for ratio, most in zip(ratios, bounds)):.3f}**",
+        spread(one["alike"] for one in rounds),
+        f"{middle(one['job'] / one['alike'] for one in rounds):.3f}",
         spread(loops) if loops else "–",
         f"{middle(one['loop'] / one['limit'] for one in rounds):.2f}" if loops else "–",
         f"{middle(one['network'] for one in rounds):.3f}",
