@@ -39,6 +39,8 @@ from .reading import Reader, read_ahead
 Array = npt.NDArray[Any]
 # Chips larger than this many times the network's image are read at a coarser cell size.
 _COARSE = 4
+# Rows of a raster whose features are done one after the other, from the left to the right.
+_BAND = 512
 
 
 def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
@@ -100,8 +102,8 @@ def _chips(job: jobs.ClassifyObjects) -> Tuple[List[Chips], int, int]:
                 features.geometries,
                 lambda points, grid=grid: np.column_stack(grid.to_pixel(points[:, 0], points[:, 1])),
             )
-            keep = _wanted(job, features, shapes, grid)
-            one = Chips(name, inputs, grid, first, int(keep.sum()), 0, features.fids[keep], shapes[keep])
+            keep = _by_place(shapes, np.flatnonzero(_wanted(job, features, shapes, grid)))
+            one = Chips(name, inputs, grid, first, len(keep), 0, features.fids[keep], shapes[keep])
         chips.append(one)
         first += one.groups
     return chips, count, dropped
@@ -117,6 +119,13 @@ def _wanted(job: jobs.ClassifyObjects, features: Features, shapes: Array, grid: 
             point = shapely.point_on_surface(features.geometries[i])
             keep[i] = mask.intersects((point.x, point.y, point.x, point.y))
     return np.asarray(keep)
+
+
+def _by_place(shapes: Array, chosen: Array) -> Array:
+    """Return the chosen positions so that neighbours follow one another: their chips share decoded blocks."""
+    left, top = shapely.bounds(shapes[chosen])[:, :2].T
+    order: Array = chosen[np.lexsort((left, top // _BAND))]
+    return order
 
 
 def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
