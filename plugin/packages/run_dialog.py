@@ -13,12 +13,13 @@ from qgis.core import Qgis, QgsProcessingAlgorithm
 from qgis.PyQt.QtWidgets import QDialogButtonBox, QWidget
 
 from ...engine.errors import DeepRasterError
+from ...engine.package.parameters import parse_arguments
 from ...engine.package.peek import may_ask
 from ...processing_provider.text import tr
 from .consent import Answer, ask
 from .tasks import OpenedPackage, open_later
 
-MODEL, TRUST = "MODEL", "TRUST"
+MODEL, ARGUMENTS, TRUST = "MODEL", "ARGUMENTS", "TRUST"
 
 
 class AskingDialog(AlgorithmDialog):
@@ -29,18 +30,19 @@ class AskingDialog(AlgorithmDialog):
         self._trusted_once = ""
 
     def runAlgorithm(self) -> None:
-        model = self._model()
+        model = self._text(MODEL)
         try:
             asks = bool(model) and may_ask(model)
+            arguments = parse_arguments(self._text(ARGUMENTS))
         except DeepRasterError:
-            asks = False  # the run itself says what is wrong with the package
+            asks, arguments = False, {}  # the run itself says what is wrong with the package or the arguments
         if not asks:
             super().runAlgorithm()
             return
         self._run_button().setEnabled(False)
         self.messageBar().clearWidgets()
         self.messageBar().pushMessage("", tr("Looking at the package…"), Qgis.MessageLevel.Info)
-        open_later(model, self._opened)
+        open_later(model, self._opened, arguments)
 
     def _opened(self, opened: Optional[OpenedPackage], reason: str) -> None:
         self._run_button().setEnabled(True)
@@ -66,13 +68,12 @@ class AskingDialog(AlgorithmDialog):
             parameters[TRUST] = f"{given},{self._trusted_once}".strip(",")
         return parameters
 
-    def _model(self) -> str:
-        wrapper = self.mainWidget().wrappers.get(MODEL)
-        return str(wrapper.parameterValue() or "").strip() if wrapper is not None else ""
-
     def _given_trust(self) -> str:
-        wrapper = self.mainWidget().wrappers.get(TRUST)
-        return str(wrapper.parameterValue() or "").casefold() if wrapper is not None else ""
+        return self._text(TRUST).casefold()
+
+    def _text(self, name: str) -> str:
+        wrapper = self.mainWidget().wrappers.get(name)
+        return str(wrapper.parameterValue() or "").strip() if wrapper is not None else ""
 
     def _run_button(self) -> QWidget:
         return self.buttonBox().button(QDialogButtonBox.StandardButton.Ok) or self.runButton()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from qgis.core import QgsApplication, QgsTask
 from qgis.PyQt.QtCore import pyqtSignal
@@ -31,8 +31,12 @@ class OpenedPackage:
     card: Dict[str, Any]
 
 
-def open_completely(path: str) -> OpenedPackage:
+def open_completely(path: str, arguments: Optional[Mapping[str, str]] = None) -> OpenedPackage:
     """Open a package and look at everything.
+
+    Args:
+        path: of the package.
+        arguments: model arguments of a run, which may ask for more than the package itself needs.
 
     Raises:
         DeepRasterError: it cannot be opened.
@@ -40,7 +44,7 @@ def open_completely(path: str) -> OpenedPackage:
     from ...engine.workers import sandbox
 
     package = open_package(path)
-    needs = needs_of(package)
+    needs = needs_of(package, arguments)
     protection = sandbox.available().sentence
     decision = verdict(package, needs)
     card = build_card(package, decision, protection if needs else "", here=False)
@@ -65,16 +69,16 @@ class OpenTask(QgsTask):
 
     ended = pyqtSignal(object, str)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, arguments: Optional[Mapping[str, str]] = None) -> None:
         super().__init__(tr("Opening the model package"), QgsTask.Flag.CanCancel)
-        self._path = path
+        self._path, self._arguments = path, arguments
         self._opened: Optional[OpenedPackage] = None
         self._reason = ""
 
     def run(self) -> bool:
         """Open it; in a thread of the task manager."""
         try:
-            self._opened = open_completely(self._path)
+            self._opened = open_completely(self._path, self._arguments)
         except DeepRasterError as error:
             self._reason = str(error)
         except Exception as error:
@@ -93,9 +97,11 @@ class OpenTask(QgsTask):
 _running: List[OpenTask] = []
 
 
-def open_later(path: str, then: Callable[[Optional[OpenedPackage], str], None]) -> OpenTask:
+def open_later(
+    path: str, then: Callable[[Optional[OpenedPackage], str], None], arguments: Optional[Mapping[str, str]] = None
+) -> OpenTask:
     """Open a package in the background and call ``then`` with it, or with None and the sentence of why not."""
-    task = OpenTask(path)
+    task = OpenTask(path, arguments)
     _running.append(task)
     task.ended.connect(then)
     QgsApplication.taskManager().addTask(task)

@@ -202,6 +202,18 @@ def test_a_package_is_opened_in_the_background(provider, code_package, tmp_path)
     assert opened is None and "broken.dlpk" in reason
 
 
+def test_a_packages_own_network_is_asked_about_when_a_run_wants_it(provider, tmp_path):
+    from deep_raster.plugin.packages.tasks import open_completely
+
+    configuration = {"Name": "MaskRCNN", "Architecture": "network", "Config": "network"}
+    definition = {**DEFINITION, "Framework": "Keras", "ModelConfiguration": configuration, "ModelFile": "w.h5"}
+    code = {"network.py": "class Settings:\n    NUM_CLASSES = 3\n\n\nclass MaskRCNN:\n    pass\n"}
+    package = str(write_package(tmp_path / "trees.dlpk", definition, code))
+    assert open_completely(package).needs == ()
+    wanted = open_completely(package, {"own_code": "True"})
+    assert wanted.needs == ("code",) and not wanted.verdict.allowed
+
+
 def test_consent_shows_everything_and_harmless_is_the_default(provider, code_package):
     from deep_raster.plugin.packages.consent import Answer, ConsentDialog
 
