@@ -21,11 +21,11 @@ from .journal import WorkFolder
 from .object_fields import extra_fields, object_columns, object_fields
 from .object_parts import PartFiles, Survey, survey, tile_rows
 from .object_stream import Found, ObjectStream
-from .plan import Item, Plan
+from .plan import Item, cached_plan
 from .planning import describe
 from .polygons import regularised, simplified
-from .predict import cached_plan
 from .seams import Seams
+from .secrets import hide
 from .settings import HostSettings, split_arguments
 
 Array = npt.NDArray[Any]
@@ -36,14 +36,14 @@ def assemble_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str,
     """Write the objects of a job.
 
     Args:
-        payload: ``work`` (path of the work folder).
+        payload: ``work`` (path of the work folder) and ``secrets``, if there are any.
         context: of the task.
 
     Returns:
         ``OUTPUT`` and ``COUNT``.
     """
     folder = WorkFolder(Path(payload["work"]))
-    plan = cached_plan(folder.path, context)
+    plan = cached_plan(payload, context)
     job: Any = jobs.from_dict(plan.job)
     package = open_package(job.model)
     settings, _ = split_arguments(job.options.arguments, package)
@@ -55,7 +55,7 @@ def assemble_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str,
     kind = _SHAPES.get(plan.shape, "MultiPolygon" if masks else "Polygon")
     fields = object_fields(job, any(one.name for one in plan.items), extras)
     done = 0
-    with FeatureWriter(Path(job.output), fields, kind, crs, provenance(plan, package.digest)) as writer:
+    with FeatureWriter(Path(job.output), fields, kind, crs, provenance(plan.job, package.digest)) as writer:
         for item, facts in zip(plan.items, surveys):
             for found in _final(item, facts, parts, plan.shape, job.max_overlap if job.run_nms else None):
                 columns = object_columns(job, plan.classes, item.name, found, extras)
@@ -74,12 +74,18 @@ def _final(item: Item, facts: Survey, parts: PartFiles, shape: int, max_overlap:
         yield stream.add(found, facts.limit(row))
 
 
-def provenance(plan: Plan, digest: str) -> Dict[str, str]:
-    """Return what a result carries about its making; the same for every run of the same job."""
+def provenance(job: Dict[str, Any], digest: str) -> Dict[str, str]:
+    """Return what a result carries about its making, without logins; the same for every run of the same job.
+
+    Args:
+        job: the job's members.
+        digest: of the package.
+    """
+    told, _ = hide(describe(job, shown))
     return {
         "DEEP_RASTER_VERSION": __version__,
         "DEEP_RASTER_MODEL": digest,
-        "DEEP_RASTER_JOB": json.dumps(describe(plan.job, shown), ensure_ascii=False, sort_keys=True),
+        "DEEP_RASTER_JOB": json.dumps(told, ensure_ascii=False, sort_keys=True),
     }
 
 

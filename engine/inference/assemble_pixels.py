@@ -25,9 +25,8 @@ from .class_polygons import write_polygons
 from .journal import WorkFolder
 from .parts import read_part
 from .pixel_output import FULL_SCORE, SCORE_NODATA
-from .plan import Item, Plan
+from .plan import Item, Plan, cached_plan
 from .planning import class_dtype
-from .predict import cached_plan
 from .reading import Reader
 from .settings import split_arguments
 from .tiles import group_inner
@@ -42,7 +41,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
     """Write the rasters (and polygons) of a job.
 
     Args:
-        payload: ``work`` (path of the work folder).
+        payload: ``work`` (path of the work folder) and ``secrets``, if there are any.
         context: of the task.
 
     Returns:
@@ -51,7 +50,7 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
     """
     folder = WorkFolder(Path(payload["work"]))
     Reader.of(context).rest()
-    plan = cached_plan(folder.path, context)
+    plan = cached_plan(payload, context)
     job: Any = jobs.from_dict(plan.job)
     package = open_package(job.model)
     settings, _ = split_arguments(job.options.arguments, package)
@@ -71,14 +70,14 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
             if key not in values:
                 continue
             target = _target(str(values[key]), item, separate, ".tif")
-            profile = _profile(name, plan, item, parts, provenance(plan, package.digest))
+            profile = _profile(name, plan, item, parts, provenance(plan.job, package.digest))
             _write_raster(target, profile, parts, name)
             written[key].append(str(target))
         if "POLYGONS" in values:
             source = _target(job.output, item, separate, ".tif")
             target = _target(job.polygons_output, item, separate, ".gpkg")
             write_polygons(
-                source, target, plan.classes, settings.simplify, provenance(plan, package.digest), item.grid.crs
+                source, target, plan.classes, settings.simplify, provenance(plan.job, package.digest), item.grid.crs
             )
             written["POLYGONS"].append(str(target))
         context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))

@@ -95,7 +95,10 @@ class WorkFolder:
             yield
 
     def read_plan(self) -> Optional[Dict[str, Any]]:
-        """Return the plan of the unfinished work; None if there is none that can be read."""
+        """Return the plan of the unfinished work, with places for logins (:func:`.secrets.fill`).
+
+        None if there is none that can be read.
+        """
         try:
             plan = json.loads((self.path / PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -103,8 +106,13 @@ class WorkFolder:
         return plan if isinstance(plan, dict) else None
 
     def write_plan(self, plan: Dict[str, Any]) -> None:
-        """Write the plan whole or not at all."""
-        write_whole(self.path / PLAN, json.dumps(plan, ensure_ascii=False).encode("utf-8"))
+        """Write a plan without logins (:func:`.secrets.hide`) whole or not at all; for this user alone.
+
+        The nodes of a cluster may run as other users, so their plan is as readable as the folder's other files.
+        """
+        shared = plan.get("job", {}).get("options", {}).get("cluster")
+        data = json.dumps(plan, ensure_ascii=False).encode("utf-8")
+        write_whole(self.path / PLAN, data, 0o666 if shared else 0o600)
 
     def receipts(self) -> List[Dict[str, Any]]:
         """Return the receipts of the journal by part, the last one of each; a torn line is left out."""
@@ -184,8 +192,8 @@ def _check(receipt: Dict[str, Any], group: int) -> None:
         raise FrameError(f"The answer is no receipt of part {group}.")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a part name, bring it to the disk, then give it its name.
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file under a part name, bring it to the disk, then give it its name; ``mode`` is cut by the umask.
 
     Raises:
         OutputError: it cannot be written.
@@ -193,7 +201,7 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with _write_errors(path):
-            with part.open("wb") as file:
+            with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -18,23 +17,24 @@ from ..package.dlpk import open_package
 from ..package.emd import ModelDefinition
 from ..raster.grid import Grid, plan_grid
 from ..raster.output import check_ending, require_room
-from ..raster.remote import is_remote, shown
+from ..raster.remote import is_remote
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.versions import check_unchanged, source_state
 from ..raster.window import Window
 from ..workers.task import TaskContext
-from .assemble_objects import to_map
+from .assemble_objects import provenance, to_map
 from .augment import augmented_probabilities
 from .chip_sets import Chips, piece_of, recall, store
 from .chips import blackened, chip_window, resized
 from .copies import write_copies
-from .journal import WorkFolder, fingerprint
+from .journal import PLAN, WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .parts import read_part, write_part
 from .plan import item_names, resolve_bands
-from .planning import describe, mask_area
+from .planning import describe, mask_area, tell_resumed
 from .reading import Reader, read_ahead
+from .secrets import fill, hide
 
 Array = npt.NDArray[Any]
 # Chips larger than this many times the network's image are read at a coarser cell size.
@@ -70,11 +70,13 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     require_room(Path(job.output), 1_000_000)
     groups = sum(one.groups for one in chips)
     if job.options.resume and old is not None and old.get("identity") == plan["identity"]:
-        return {"groups": groups, "done": [int(one["group"]) for one in work.checked_receipts()]}
+        done = [int(one["group"]) for one in work.checked_receipts()]
+        tell_resumed(done, groups, context)
+        return {"groups": groups, "done": done, "secrets": hide(plan)[1]}
     work.clear()
-    plan["items"] = [store(one, work) for one in chips]
-    work.write_plan(plan)
-    return {"groups": groups, "done": []}
+    hidden, secrets = hide({**plan, "items": [store(one, work) for one in chips]})
+    work.write_plan(hidden)
+    return {"groups": groups, "done": [], "secrets": secrets}
 
 
 def _bands(loaded: Loaded, inputs: Sequence[jobs.RasterInput]) -> Optional[Tuple[int, ...]]:
@@ -131,14 +133,14 @@ def _by_place(shapes: Array, chosen: Array) -> Array:
 def classify_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Classify one group of features, or one whole raster; the payload is that of ``predict_tiles``."""
     folder, group = Path(payload["work"]), int(payload["group"])
-    plan, item = _cached(folder, group, context)
+    plan, item = _cached(payload, context)
     job: Any = jobs.from_dict(plan["job"])
     loaded = load("classifyobjects", job.model, job.options, context)
     check_unchanged((one for one in item.inputs if not is_remote(one.path)), plan["sources"])
     reader = Reader.of(context)
     bands = None if plan["bands"] is None else tuple(plan["bands"])
     reader.use(
-        (str(folder), plan["identity"], item.first),
+        (str(folder), plan["identity"], item.first, item.inputs),
         lambda: RasterSource.open(item.inputs, item.grid, bands, running=True),
     )
     fids, labels, scores, texts = [], [], [], []
@@ -169,11 +171,12 @@ def _several(loaded: Loaded, probabilities: Array) -> List[Optional[Tuple[str, s
     return found or [None] * len(probabilities)
 
 
-def _cached(folder: Path, group: int, context: TaskContext) -> Tuple[Dict[str, Any], Chips]:
-    key = (str(folder), (folder / "plan.json").stat().st_mtime_ns)
+def _cached(payload: Dict[str, Any], context: TaskContext) -> Tuple[Dict[str, Any], Chips]:
+    folder, group, secrets = Path(payload["work"]), int(payload["group"]), payload.get("secrets", [])
+    key = (str(folder), (folder / PLAN).stat().st_mtime_ns, secrets)
     kept = context.state.get("inference.chips")
     if kept is None or kept[0] != key:
-        plan = WorkFolder(folder).read_plan() or {}
+        plan = fill(WorkFolder(folder).read_plan() or {}, secrets)
         kept = context.state["inference.chips"] = (key, plan, {})
     plan = kept[1]
     items: Dict[Tuple[int, int], Chips] = kept[2]
@@ -257,17 +260,12 @@ def _whole(
 def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]:
     """Write copies of the features (or the outlines of the rasters) with their classes."""
     work = WorkFolder(Path(payload["work"]))
-    plan = work.read_plan() or {}
+    plan = fill(work.read_plan() or {}, payload.get("secrets", []))
     job: Any = jobs.from_dict(plan["job"])
     package = open_package(job.model)
     receipts = {int(one["group"]): one for one in work.receipts()}
     items = [recall(one, work.path) for one in plan["items"]]
     answers = [_answers(one, receipts, work) for one in items]
-    metadata = {
-        "DEEP_RASTER_VERSION": __version__,
-        "DEEP_RASTER_MODEL": package.digest,
-        "DEEP_RASTER_JOB": json.dumps(describe(plan["job"], shown), ensure_ascii=False, sort_keys=True),
-    }
     features, found, names = _joined(job, items, answers)
     texts = [one.name(package.definition) for one in found]
     # Where an image may have several labels, the confidences of all classes stand in one text, as ArcGIS writes them.
@@ -279,7 +277,7 @@ def assemble_classified(payload: Dict[str, Any], context: TaskContext) -> Dict[s
     }
     if any(names):
         extra["Item"] = ("text", np.array(names, dtype=object))
-    count = write_copies(Path(job.output), features, extra, metadata)
+    count = write_copies(Path(job.output), features, extra, provenance(plan["job"], package.digest))
     context.emit(Log("info", f"{sum(bool(one) for one in texts):,} of {count:,} objects got a class."))
     return {"OUTPUT": job.output, "COUNT": count}
 

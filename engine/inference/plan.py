@@ -16,6 +16,9 @@ from ..models.base import TilePlan
 from ..package.reading import ClassInfo
 from ..raster.gdal import shown
 from ..raster.grid import Grid
+from ..workers.task import TaskContext
+from .journal import PLAN, WorkFolder
+from .secrets import fill
 from .tiles import Grouping, Span, TileGroup, TileLayout
 
 
@@ -167,6 +170,18 @@ class Plan:
             tuple((name, kind) for name, kind in members["declared"]),
             dict(members.get("memory", {})),
         )
+
+
+def cached_plan(payload: Dict[str, Any], context: TaskContext) -> Plan:
+    """Return the plan that a task's payload leads to; the worker keeps the last one until file or logins change."""
+    folder, secrets = Path(payload["work"]), payload.get("secrets", [])
+    stamp = (str(folder), (folder / PLAN).stat().st_mtime_ns, secrets)
+    kept = context.state.get("inference.plan")
+    if kept is None or kept[0] != stamp:
+        plan = Plan.from_dict(fill(WorkFolder(folder).read_plan() or {}, secrets))
+        kept = context.state["inference.plan"] = (stamp, plan)
+    found: Plan = kept[1]
+    return found
 
 
 def resolve_bands(wanted: Sequence[Union[int, str]], descriptions: Sequence[str]) -> Optional[Tuple[int, ...]]:

@@ -25,6 +25,7 @@ from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
+from .secrets import fill, hide
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
 
     Returns:
         ``groups``, ``done`` (numbers of finished groups), ``pixels`` of the grid, ``ways``: the first number, rows and
-        columns of the groups of each item, and ``workers``: how many may run for want of memory (0: all).
+        columns of the groups of each item, ``workers``: how many may run for want of memory (0: all), and ``secrets``:
+        what the plan on the disk leaves out and every task needs.
     """
     job: Any = jobs.from_dict(payload["job"])
     if payload.get("prepare"):
@@ -62,9 +64,8 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         context.emit(Log(WARNING, warning))
     if loaded.settings.tta_scales != (1.0,) and not loaded.settings.test_time_augmentation:
         context.emit(Log(WARNING, "tta_scales takes effect with test_time_augmentation=True alone."))
-    plan, done = _take_up(work, make_plan(name, job, loaded, payload["job"], context), options.resume)
-    if done:
-        context.emit(Log(INFO, f"{len(done)} of {plan.groups} parts are finished already; the job goes on from there."))
+    plan, done, secrets = _take_up(work, make_plan(name, job, loaded, payload["job"], context), options.resume)
+    tell_resumed(done, plan.groups, context)
     pixels = sum(one.grid.width * one.grid.height for one in plan.items)
     if not done:
         _check_layers(name, job, plan)
@@ -72,7 +73,14 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     _tell(plan, pixels, context)
     ways = [(one.first, *one.way) for one in plan.items]
     workers = int(plan.memory.get("workers", 0)) if context.device == "cpu" else 0
-    return {"groups": plan.groups, "done": done, "pixels": pixels, "ways": ways, "workers": workers}
+    return {
+        "groups": plan.groups,
+        "done": done,
+        "pixels": pixels,
+        "ways": ways,
+        "workers": workers,
+        "secrets": secrets,
+    }
 
 
 def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], context: TaskContext) -> Plan:
@@ -156,17 +164,18 @@ def describe(members: Dict[str, Any], path: Callable[[str], str] = without_crede
     return dict(with_paths(kept, path))
 
 
-def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int]]:
-    """Return the plan of unfinished work of the same identity with its finished groups; otherwise begin anew.
+def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int], List[str]]:
+    """Return the plan of unfinished work of the same identity, its finished groups and its secrets; or begin anew.
 
     The old plan may group its tiles otherwise, for another number of workers; the result is the same.
     """
+    hidden, secrets = hide(plan.to_dict())
     old = work.read_plan()
     if resume and old is not None and old.get("identity") == plan.identity:
-        return Plan.from_dict(old), [int(one["group"]) for one in work.checked_receipts()]
+        return Plan.from_dict(fill(old, secrets)), [int(one["group"]) for one in work.checked_receipts()], secrets
     work.clear()
-    work.write_plan(plan.to_dict())
-    return plan, []
+    work.write_plan(hidden)
+    return plan, [], secrets
 
 
 def _workers(options: jobs.RunOptions) -> int:
@@ -353,6 +362,12 @@ def mask_area(job: Any, grid: Grid) -> Optional[MaskArea]:
     from ..raster.vector import MaskArea  # the libraries behind it take a tenth of a second to load
 
     return MaskArea.read(job.options.mask, grid)
+
+
+def tell_resumed(done: Sequence[int], groups: int, context: TaskContext) -> None:
+    """Say that the job goes on from an earlier run, if there is anything to go on from."""
+    if done:
+        context.emit(Log(INFO, f"{len(done):,} of {groups:,} parts are finished already; the job goes on from there."))
 
 
 def _tell(plan: Plan, pixels: int, context: TaskContext) -> None:

@@ -24,7 +24,7 @@ from .loading import Loaded, load
 from .lost import crumb_of, leave_crumb, read_crumb, remove_crumb
 from .parts import write_part
 from .pixel_output import PixelOutput
-from .plan import Item, Plan
+from .plan import Item, Plan, cached_plan
 from .planning import mask_area
 from .reading import Reader, open_source, read_ahead
 from .tiles import Tile, TileGroup, group_inner, touching, widest
@@ -101,15 +101,15 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     """Predict one group of tiles.
 
     Args:
-        payload: ``work`` (path of the work folder) and ``group`` (number within the job); ``leave_out``: tiles of it
-            that are not to be predicted, because they took workers with them.
+        payload: ``work`` (path of the work folder), ``group`` (number within the job) and ``secrets``, if there are
+            any; ``leave_out``: tiles of it that are not to be predicted, because they took workers with them.
         context: of the task.
 
     Returns:
         The receipt: ``group``, ``counts``, and ``file``, ``sha256``, ``bytes`` of the part unless there was nothing.
     """
     start = time.process_time()
-    work = _prepare(Path(payload["work"]), int(payload["group"]), context)
+    work = _prepare(payload, context)
     work.left_out = frozenset(payload.get("leave_out", ()))
     work.counts.failed += len(work.left_out)
     work.loaded.tell(context)
@@ -130,28 +130,16 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     return receipt
 
 
-def cached_plan(folder: Path, context: TaskContext) -> Plan:
-    """Return the plan of a work folder; the worker keeps the last one until its file changes."""
-    work = WorkFolder(folder)
-    stamp = (str(folder), (folder / "plan.json").stat().st_mtime_ns)
-    kept = context.state.get("inference.plan")
-    if kept is not None and kept[0] == stamp:
-        plan: Plan = kept[1]
-        return plan
-    plan = Plan.from_dict(work.read_plan() or {})
-    context.state["inference.plan"] = (stamp, plan)
-    return plan
-
-
-def _prepare(folder: Path, group: int, context: TaskContext) -> Work:
-    plan = cached_plan(folder, context)
+def _prepare(payload: Dict[str, Any], context: TaskContext) -> Work:
+    folder, group = Path(payload["work"]), int(payload["group"])
+    plan = cached_plan(payload, context)
     job: Any = jobs.from_dict(plan.job)
     position, tile_group = plan.find(group)
     item = plan.items[position]
     check_unchanged((one for one in (*item.inputs, *item.second) if not is_remote(one.path)), plan.sources)
     loaded = load(str(plan.job["job"]), job.model, job.options, context)
     reader = Reader.of(context)
-    key = (str(folder), plan.identity, position)
+    key = (str(folder), plan.identity, position, item.inputs, item.second)
     reader.use(
         key,
         lambda: open_source(

@@ -40,10 +40,9 @@ def run_in_parts(job: Any, session: Session, plan: str, predict: str, assemble: 
     """
     check_outputs(job)
     work = WorkFolder.for_output(job.output)
-    payload = {"work": str(work.path)}
     with work.locked():
         try:
-            values = _run(job, session, (plan, predict, assemble), work, payload)
+            values = _run(job, session, (plan, predict, assemble), work)
         except JobCancelled:
             if not job.options.resume:
                 work.clear()
@@ -56,13 +55,11 @@ def run_in_parts(job: Any, session: Session, plan: str, predict: str, assemble: 
     return values
 
 
-def _run(
-    job: Any, session: Session, tasks: Tuple[str, str, str], work: WorkFolder, payload: Dict[str, Any]
-) -> Dict[str, Any]:
+def _run(job: Any, session: Session, tasks: Tuple[str, str, str], work: WorkFolder) -> Dict[str, Any]:
     planning, predict, assemble = tasks
     session.progress(0.0, "Opening the model and the rasters")
     job, placement = prepare_model(job, session, work.path)
-    members = {"job": jobs.to_dict(job), **payload}
+    members = {"job": jobs.to_dict(job), "work": str(work.path)}
     plan = session.call(planning, members, placement, (0.0, _PLANNED), beside={**members, "prepare": True})
     if plan.get("workers") and not placement.cluster:
         placement = dataclasses.replace(placement, workers=int(plan["workers"]))
@@ -72,7 +69,12 @@ def _run(
     if failed:
         _give_up_or_go_on(job, session, work, failed, plan["groups"])
     session.progress(_PREDICTED, "Writing the result")
-    return session.call(assemble, payload, Placement(processor=jobs.CPU), span=(_PREDICTED, 1.0))
+    return session.call(assemble, _of_every_task(work, plan), Placement(processor=jobs.CPU), span=(_PREDICTED, 1.0))
+
+
+def _of_every_task(work: WorkFolder, plan: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the payload's members from which a worker has the plan: its folder, and what must not lie there."""
+    return {"work": str(work.path), **({"secrets": plan["secrets"]} if plan.get("secrets") else {})}
 
 
 def hand_out(
@@ -89,7 +91,7 @@ def hand_out(
         task: that does one group.
         session: of the engine.
         work: the work folder.
-        plan: ``groups`` (how many), ``done`` (numbers of the finished ones) and, for tiles, ``ways``.
+        plan: ``groups`` (how many), ``done`` (numbers of the finished ones), ``secrets`` and, for tiles, ``ways``.
         placement: of the task.
         more: further members of the payload of some groups.
     """
@@ -102,9 +104,11 @@ def hand_out(
     # Parts without a place of their own (chips of features) come one after the other.
     walk = Walk(plan.get("ways") or [(0, total, 1)], done)
 
+    members = _of_every_task(work, plan)
+
     def payloads() -> Iterator[Dict[str, Any]]:
         for group in walk:
-            yield {"work": str(work.path), "group": group, **((more or {}).get(group) or {})}
+            yield {**members, "group": group, **((more or {}).get(group) or {})}
 
     with Journal(work) as journal:
 

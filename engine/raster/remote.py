@@ -71,6 +71,11 @@ def hushed(text: str, path: str) -> str:
     return shown(text)
 
 
+def is_credential(name: str) -> bool:
+    """Return whether a member of this name lets somebody in, such as a password or a token."""
+    return _CREDENTIALS.match(name) is not None
+
+
 def without_credentials(path: str) -> str:
     """Return an address without what changes when a login is renewed; two such texts mean the same raster."""
     address = http_address(path)
@@ -78,7 +83,7 @@ def without_credentials(path: str) -> str:
         return path
     parts = urllib.parse.urlsplit(address)
     members = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
-    kept = [one for one in members if not _CREDENTIALS.match(one[0])]
+    kept = [one for one in members if not is_credential(one[0])]
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, urllib.parse.urlencode(kept), ""))
 
