@@ -14,19 +14,16 @@ import pyogrio.raw
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from rasterio.features import rasterize
-from shapely.io import DecodingErrorOptions
 
 from ..errors import VectorError
 from ..jobs import VectorInput
 from .gdal import prepare_gdal, shown
-from .grid import Bounds, Grid, parse_crs, same_crs, transform_bounds, transform_points
+from .geometries import Geometries, from_wkb, reprojected, without_crs
+from .grid import Bounds, Grid, parse_crs, same_crs, transform_bounds
 from .window import Window
 
-Geometries = npt.NDArray[np.object_]
 # Layers of up to so many features may be read whole for a part of them, if it is at least this share of their area.
 _AT_ONCE, _LARGE_SHARE = 100_000, 0.3
-# Rings that do not end where they begin are closed, which shapely 2.0 cannot do yet.
-_ON_INVALID: Any = "fix" if hasattr(DecodingErrorOptions, "fix") else "ignore"
 _OGR_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, ValueError, RuntimeError)
 
 
@@ -227,14 +224,11 @@ def _read_part(
 ) -> Features:
     moved = None if bounds is None else (bounds[0] - shift, bounds[1], bounds[2] - shift, bounds[3])
     fids, wkb, fields = _read_raw(vector, facts, columns, _filter_bounds(facts, _layer_bounds(facts, target, moved)))
-    geometries = shapely.from_wkb(wkb, on_invalid=_ON_INVALID)
+    geometries, invalid = from_wkb(wkb)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    invalid = there & ~shapely.is_valid(geometries)
-    if invalid.any():
-        geometries[invalid] = shapely.make_valid(geometries[invalid])
     areas = shapely.area(geometries)
     if facts.crs and not same_crs(facts.crs, target):
-        geometries = _reprojected(geometries, facts.crs, target)
+        geometries = reprojected(geometries, facts.crs, target)
         there &= ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     if shift:
         geometries = shapely.transform(geometries, lambda points: points + np.array([shift, 0.0]))
@@ -279,11 +273,7 @@ def _layer_bounds(facts: LayerFacts, target: str, bounds: Optional[Bounds]) -> O
     if bounds is None or not facts.crs or same_crs(facts.crs, target):
         return bounds
     if parse_crs(target) is None:
-        raise VectorError(
-            "The labels have a coordinate reference system but the raster has none.",
-            stage="reading labels",
-            hint="Set the raster's CRS, or remove the CRS of the labels if they are drawn in pixels.",
-        )
+        raise without_crs()
     try:
         xmin, ymin, xmax, ymax = transform_bounds(bounds, target, facts.crs)
     except ValueError:
@@ -308,32 +298,6 @@ def _filter_bounds(facts: LayerFacts, bounds: Optional[Bounds]) -> Optional[Boun
         for axis in (0, 1)
     ]
     return None if min(sides) > 0 and sides[0] * sides[1] > _LARGE_SHARE else bounds
-
-
-def _reprojected(geometries: Geometries, source: str, target: str) -> Geometries:
-    """Return geometries in ``target``; None in place of what it cannot represent."""
-    from_crs, to_crs = parse_crs(source), parse_crs(target)
-    if from_crs is None or to_crs is None:
-        raise VectorError(
-            "The labels have a coordinate reference system but the raster has none.",
-            stage="reading labels",
-            hint="Set the raster's CRS, or remove the CRS of the labels if they are drawn in pixels.",
-        )
-    points = shapely.get_coordinates(geometries)
-    if not len(points):
-        return geometries
-    moved = np.column_stack(transform_points(from_crs, to_crs, points[:, 0], points[:, 1]))
-    counts = shapely.get_num_coordinates(geometries)
-    bad_points = ~np.isfinite(moved).all(axis=1)
-    owners = np.repeat(np.arange(len(geometries)), counts)
-    bad = np.zeros(len(geometries), dtype=bool)
-    bad[owners[bad_points]] = True
-    moved[bad_points] = 0.0
-    result = shapely.set_coordinates(geometries.copy(), moved)
-    result[bad] = None
-    broken = ~bad & ~shapely.is_missing(result) & ~shapely.is_valid(result)
-    result[broken] = shapely.make_valid(result[broken])
-    return np.asarray(result)
 
 
 def _layer_crs(vector: VectorInput, own: Optional[str]) -> str:
