@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -18,3 +19,8 @@ def _register() -> None:
 
 if "deep_raster" not in sys.modules:
     _register()
+
+# One process runs the tests of all frameworks, which the product never does: PyTorch's compiler brings triton, which
+# aborts the process if TensorFlow was imported before it (both carry an LLVM).
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
