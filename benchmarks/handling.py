@@ -71,21 +71,21 @@ def start(asked: argparse.Namespace) -> None:
 
 def _starts(scratch: Path, job: engines.jobs.Job) -> list[tuple[float, float]]:
     """Return (wall, CPU) seconds to the first group of a new engine, then of the same engine again."""
-    answers = []
     begun = time.monotonic()
     with engines.WarmEngine(scratch) as engine:
-        for again in (False, True):
-            begun = time.monotonic() if again else begun
-            before = engine.tree.cpu if again else 0.0
-            at: list[tuple[float, float]] = []
+        new = _first_group(engine, job, begun, 0.0)
+        return [new, _first_group(engine, job, time.monotonic(), engine.tree.cpu)]
 
-            def listen(event: object, begun: float = begun, before: float = before, at: list = at) -> None:
-                if not at and getattr(event, "text", "").startswith("Predicting: part"):
-                    at.append((time.monotonic() - begun, engine.tree.cpu - before))
 
-            engine.engine.run(job, listen, lambda: False)
-            answers += at
-    return answers
+def _first_group(engine: engines.WarmEngine, job: engines.jobs.Job, begun: float, before: float) -> tuple[float, float]:
+    found: list[tuple[float, float]] = []
+
+    def listen(event: object) -> None:
+        if not found and getattr(event, "text", "").startswith("Predicting: part"):
+            found.append((time.monotonic() - begun, engine.tree.cpu - before))
+
+    engine.engine.run(job, listen, lambda: False)
+    return found[0]
 
 
 def cancel(asked: argparse.Namespace) -> None:

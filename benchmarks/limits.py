@@ -72,7 +72,7 @@ def _forward(engine: str, model: str, tile: int, batch: int, seconds: float) -> 
     batches = [
         np.stack([images[(first + number) % len(images)] for number in range(batch)]) for first in range(len(images))
     ]
-    run = _onnx(model) if engine == "ort" else _torch(model, folded=engine == "torch folded")
+    run = onnx_runner(model) if engine == "ort" else _torch(model, folded=engine == "torch folded")
     for one in batches[:2]:
         run(one)
 
@@ -86,7 +86,8 @@ def _forward(engine: str, model: str, tile: int, batch: int, seconds: float) -> 
     return _timed(work)
 
 
-def _onnx(model: str) -> Callable[[np.ndarray], Any]:
+def onnx_runner(model: str) -> Callable[[np.ndarray], Any]:
+    """Return the function from images to outputs of an ONNX file, on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -10,8 +10,10 @@ import contextlib
 import os
 import platform
 import statistics
+import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -143,8 +145,6 @@ def machine() -> str:
 
 
 def _versions() -> str:
-    from importlib import metadata
-
     told = []
     for name in ("onnxruntime", "torch", "rasterio", "numpy", "shapely"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -165,6 +165,4 @@ class Table:
 
 def progress(text: str) -> None:
     """Tell the person who waits, apart from the tables."""
-    import sys
-
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _check_pixels(raster: Path, output: Path, definition: Path, name: str) -> str:
     """Compare grid, and windows with the network run on them with a wide margin."""
-    run = limits._onnx(str(definition.with_suffix(".onnx")))
+    run = limits.onnx_runner(str(definition.with_suffix(".onnx")))
     random, unlike = np.random.default_rng(7), 0
     with rasterio.open(raster) as image, rasterio.open(output) as found:
         same = (image.shape, image.crs, image.transform) == (found.shape, found.crs, found.transform)

@@ -138,7 +138,7 @@ def _whole(name: str, definition: Path, image: np.ndarray) -> np.ndarray:
     multiple = models.MULTIPLE[name]
     down, across = (-side % multiple for side in image.shape[1:])
     whole = np.pad(image, ((0, 0), (0, down), (0, across))).astype(np.float32)[np.newaxis] / 255
-    run = limits._onnx(str(definition.with_suffix(".onnx")))
+    run = limits.onnx_runner(str(definition.with_suffix(".onnx")))
     return run(whole)[0][0].argmax(0)[: image.shape[1], : image.shape[2]]
 
 
