@@ -139,7 +139,7 @@ class VenvPlan:
                 try:
                     self._make(on_progress, is_cancelled)
                 except OSError as error:
-                    raise self._fault(*diagnose([str(error)], self.base.path)) from error
+                    raise self._fault(*diagnose([str(error)])) from error
                 finally:
                     shutil.rmtree(self.scratch, ignore_errors=True)
         on_progress(1.0, "The environment is ready")
@@ -209,7 +209,7 @@ class VenvPlan:
                     f"{self.base.path} cannot make environments: ensurepip is missing.",
                     f"Install it with: sudo apt install python3-venv (or python{self.base.short}-venv).",
                 )
-            raise self._fault(*diagnose(lines, self.base.path))
+            raise self._fault(*diagnose(lines))
 
     def _pip(self, interpreter: Path, progress: PipProgress, is_cancelled: IsCancelled) -> None:
         command = [str(interpreter), "pip", "install", "--no-input", "--progress-bar", "off"]
@@ -223,7 +223,7 @@ class VenvPlan:
             command, self._variables(), self.log, progress.line, progress.pause, is_cancelled=is_cancelled
         )
         if code != 0:
-            raise self._fault(*diagnose(lines, str(interpreter), self.wheels))
+            raise self._fault(*diagnose(lines, self.wheels, self.files))
 
     def _variables(self) -> Dict[str, str]:
         # Wheels of gigabytes do not fit a small /tmp; and here a download in progress can be watched.

@@ -211,8 +211,14 @@ class PipProgress:
         self._tell_on(self._fraction, text)
 
 
-def diagnose(lines: Sequence[str], python: str, offline: str = "") -> Tuple[str, str]:
-    """Return what went wrong, as a sentence, and what to do next, from the last lines that pip wrote."""
+def diagnose(lines: Sequence[str], offline: str = "", requirements: Sequence[Path] = ()) -> Tuple[str, str]:
+    """Return what went wrong, as a sentence, and what to do next, from the last lines that pip wrote.
+
+    Args:
+        lines: the last lines of its output.
+        offline: the folder of wheels it had to do with; empty: it could use the network.
+        requirements: the files that say what it had to install.
+    """
     text = "\n".join(lines)
     for pattern, sentence, hint in _DIAGNOSES:
         if re.search(pattern, text):
@@ -222,8 +228,8 @@ def diagnose(lines: Sequence[str], python: str, offline: str = "") -> Tuple[str,
         package = next(one for one in missing.groups() if one)
         if offline:
             return f"The folder {offline} holds no fitting wheel of {package}.", (
-                f"Fill it on a machine with a network with: {python} -m pip download -d FOLDER -r REQUIREMENTS, "
-                "for the same system and Python version."
+                "Fill it on a machine with a network, of the same system and Python version, with: python3 -m pip "
+                f"download -d FOLDER {' '.join(f'-r {one}' for one in requirements)}"
             )
         return f"There is no ready-made package of {package} for this Python and system.", (
             "Name another Python interpreter (3.10 to 3.13 have the widest choice)."

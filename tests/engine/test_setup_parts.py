@@ -125,7 +125,7 @@ class TestPip:
 
     @pytest.mark.parametrize(("line", "told"), LINES)
     def test_diagnosis(self, line, told):
-        sentence, _hint = pip.diagnose(["Collecting x", line, "[notice] a new release"], "python3")
+        sentence, _hint = pip.diagnose(["Collecting x", line, "[notice] a new release"])
         assert told in sentence
 
     def test_a_network_failure_is_not_taken_for_a_missing_wheel(self):
@@ -134,7 +134,7 @@ class TestPip:
             "ERROR: Could not find a version that satisfies the requirement numpy (from versions: none)",
             "ERROR: No matching distribution found for numpy",
         ]
-        assert "cannot be reached" in pip.diagnose(lines, "python3")[0]
+        assert "cannot be reached" in pip.diagnose(lines)[0]
 
     def test_progress_never_falls_and_names_what_is_done(self, tmp_path):
         told: list[tuple[float, str]] = []
