@@ -17,7 +17,7 @@ from ..events import DEBUG, Log, Progress
 from ..package.dlpk import open_package
 from ..package.reading import ClassInfo
 from ..raster.grid import Grid
-from ..raster.window import Window, split
+from ..raster.window import Window, scaled, split
 from ..raster.writer import BLOCK, Category, RasterProfile, RasterWriter
 from ..workers.task import TaskContext
 from .assemble_objects import provenance
@@ -127,8 +127,8 @@ class PartReader:
             if name not in arrays:
                 continue
             common = window.intersection(self._windows[group])
-            into[(slice(None), *_scaled(common.slices(window), scale))] = arrays[name][
-                (slice(None), *_scaled(common.slices(self._windows[group]), scale))
+            into[(slice(None), *scaled(common.slices(window), scale))] = arrays[name][
+                (slice(None), *scaled(common.slices(self._windows[group]), scale))
             ]
 
     def _arrays(self, group: int) -> Dict[str, Array]:
@@ -143,11 +143,6 @@ class PartReader:
         while len(self._kept) > 1 and sum(one.nbytes for part in self._kept.values() for one in part.values()) > _KEPT:
             self._kept.popitem(last=False)
         return arrays
-
-
-def _scaled(slices: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:
-    rows, columns = slices
-    return slice(rows.start * scale, rows.stop * scale), slice(columns.start * scale, columns.stop * scale)
 
 
 def _profile(name: str, plan: Plan, item: Item, parts: PartReader, metadata: Dict[str, str]) -> RasterProfile:

@@ -8,7 +8,7 @@ from typing import Any, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from ..raster.window import Window
+from ..raster.window import Window, scaled
 from .tiles import Span, Tile
 
 
@@ -55,7 +55,7 @@ class Blender:
         weight = weights[0][rows, None] * weights[1][None, columns]
         if self._scale > 1:
             weight = np.kron(weight, np.ones((self._scale, self._scale), dtype=np.float32))
-        into, out = _scaled(common.slices(self._window), self._scale), _scaled((rows, columns), self._scale)
+        into, out = scaled(common.slices(self._window), self._scale), scaled((rows, columns), self._scale)
         self._sums[:, into[0], into[1]] += scores[:, out[0], out[1]] * weight
         self._weights[into] += weight
 
@@ -63,11 +63,3 @@ class Blender:
         """Return the weighted means; 0 where no tile was added."""
         weights = np.where(self._weights > 0, self._weights, 1)
         return np.asarray(self._sums / weights, dtype=np.float32)
-
-
-def _scaled(slices: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:
-    rows, columns = slices
-    return (
-        slice(rows.start * scale, rows.stop * scale),
-        slice(columns.start * scale, columns.stop * scale),
-    )

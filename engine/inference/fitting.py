@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Callable, Sequence
 
+from .. import jobs
 from ..models.base import TilePlan
+from ..workers.devices import core_count
 from ..workers.memory import available_memory
 from .measuring import Need
 from .tiles import KEPT_BUDGET, READ_BUDGET, TileLayout, floor_to
@@ -45,6 +47,11 @@ class Fit:
     worker: int
     sentence: str = ""
     fits: bool = True
+
+
+def worker_count(options: jobs.RunOptions) -> int:
+    """Return how many workers a job is planned for: as many as asked for, or one a core."""
+    return options.workers or (16 if options.cluster else core_count())
 
 
 def memory_budget(megabytes: float) -> int:

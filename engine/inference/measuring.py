@@ -21,10 +21,12 @@ import numpy.typing as npt
 from .. import __version__, jobs
 from ..caches import measured_cache
 from ..errors import ModelError
+from ..events import Progress
 from ..models.base import TilePlan
 from ..package.host_arguments import host_parameters
 from ..raster.source import RasterSource
-from ..workers.memory import resident_memory
+from ..workers.memory import release_memory, resident_memory
+from ..workers.task import TaskContext
 from .journal import fingerprint
 from .loading import Loaded
 from .receptive import receptive_field_halo
@@ -86,7 +88,7 @@ class Pixels:
 
 
 def measure(
-    name: str, loaded: Loaded, pixels: Pixels, options: jobs.RunOptions, device: str, threads: int
+    name: str, loaded: Loaded, pixels: Pixels, options: jobs.RunOptions, context: TaskContext
 ) -> Tuple[TilePlan, Need]:
     """Return the network's plan, with a halo of our own where nobody has stated a padding, and the memory it needs.
 
@@ -98,8 +100,7 @@ def measure(
         loaded: the network.
         pixels: what it will be given.
         options: of the job.
-        device: where it runs; memory is measured on the CPU alone.
-        threads: of the network.
+        context: of the task; memory is measured on the CPU alone.
     """
     plan: TilePlan = loaded.model.plan
     hosts = {one.name for one in host_parameters()}
@@ -112,15 +113,17 @@ def measure(
         name,
         loaded.package.digest,
         arguments,
-        device,
-        threads,
+        context.device,
+        context.threads,
         dataclasses.asdict(plan),
     ]
     note = measured_cache() / f"{fingerprint([*members, pixels.bands, pixels.dtype.str])[:32]}.json"
     known = _read(note)
     answer: Dict[str, Any] = dict(known)
+    if not {"need", "halo"} <= set(known):
+        context.emit(Progress(0.5, "Measuring how far the network looks and what memory it takes"))
     if "need" not in answer:
-        asked = device == "cpu" and not loaded.package.has_code
+        asked = context.device == "cpu" and not loaded.package.has_code
         need = _need(_question(name, loaded), pixels, plan) if asked else Need()
         answer["need"] = [need.rest, need.pixel]
     if "halo" not in answer:
@@ -184,6 +187,7 @@ def _need(question: Callable[[Array, Array], Any], pixels: Pixels, plan: TilePla
     """Return what two calls of different size show; one call, where the network takes one size alone."""
     side = ceil_to(_TRIAL_SIDE, plan.multiple)
     shapes = [(plan.height, plan.width)] if plan.fixed else [(side, side), (2 * side, 2 * side)]
+    release_memory()
     before = resident_memory(os.getpid())
     found = []
     try:
@@ -201,7 +205,11 @@ def _need(question: Callable[[Array, Array], Any], pixels: Pixels, plan: TilePla
 
 
 def forget_peak() -> None:
-    """Begin anew with :func:`peak_memory`, where the system can (Linux)."""
+    """Begin anew with :func:`peak_memory`, where the system can (Linux).
+
+    What a warm worker has left over from other networks would otherwise be used first, and hide what this one takes.
+    """
+    release_memory()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

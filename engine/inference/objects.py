@@ -32,9 +32,10 @@ from .journal import PLAN, WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .parts import read_part, write_part
 from .plan import item_names, resolve_bands
-from .planning import describe, mask_area, tell_resumed
+from .planning import describe, mask_area
 from .reading import Reader, read_ahead
 from .secrets import fill, hide
+from .telling import tell_resumed
 
 Array = npt.NDArray[Any]
 # Chips larger than this many times the network's image are read at a coarser cell size.

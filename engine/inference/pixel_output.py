@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..raster.grid import Grid
-from ..raster.window import Window
+from ..raster.window import Window, scaled
 from .plan import Plan
 from .planning import class_dtype
 from .tiles import Tile
@@ -50,7 +50,7 @@ class PixelOutput:
 
     def put(self, window: Window, scores: Array) -> None:
         """Set the pixels of ``window`` from scores (channels, rows, columns), already at the output's scale."""
-        rows, columns = (slice(one.start * self._scale, one.stop * self._scale) for one in window.slices(self._window))
+        rows, columns = scaled(window.slices(self._window), self._scale)
         if self._values is None:
             self._array("classes", scores.shape[0])[:, rows, columns] = scores
             return

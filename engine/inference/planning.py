@@ -17,15 +17,15 @@ from ..raster.output import check_ending, require_room
 from ..raster.remote import with_paths, without_credentials
 from ..raster.source import RasterSource, source_grids
 from ..raster.versions import source_state
-from ..workers.devices import core_count
 from ..workers.task import TaskContext
 from .bands import is_in_rows
-from .fitting import fit, memory_budget
+from .fitting import fit, memory_budget, worker_count
 from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
 from .secrets import fill, hide
+from .telling import tell_plan, tell_resumed, warn_of_cell_size
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     if not done:
         _check_layers(name, job, plan)
         _require_room(name, job, pixels, loaded, work)
-    _tell(plan, pixels, context)
+    tell_plan(plan, pixels, options, context)
     ways = [(one.first, *one.way) for one in plan.items]
     workers = int(plan.memory.get("workers", 0)) if context.device == "cpu" else 0
     return {
@@ -92,10 +92,10 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         raise JobError(
             "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
         )
-    _check_cell_size(cuts[0].grid, options.cell_size, loaded, context)
+    warn_of_cell_size(cuts[0].grid, loaded, context)
     # What can be wrong was looked at; from here on the network itself is asked.
     pixels = Pixels.of(sets[0][1], sets[0][2], bands)
-    tiles, need = measure(name, loaded, pixels, options, context.device, context.threads)
+    tiles, need = measure(name, loaded, pixels, options, context)
     blend = name in ("classifypixels", "detectchange") and _blends(tiles, loaded)
     tiles = _blended(tiles) if blend else tiles
     values = getattr(loaded.model, "values", None)
@@ -103,12 +103,12 @@ def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], cont
         need,
         tiles,
         lambda side: [_layout(one, tiles, blend, side) for one in cuts],
-        1 if options.cluster else _workers(options),
+        1 if options.cluster else worker_count(options),
         0 if options.cluster and not loaded.settings.memory_budget else memory_budget(loaded.settings.memory_budget),
     )
     if fitted.sentence:
         context.emit(Log(INFO if fitted.fits else WARNING, fitted.sentence))
-    items = _items(cuts, fitted.layouts, pixels, _kept_bytes(job, tiles, values, blend), _workers(options))
+    items = _items(cuts, fitted.layouts, pixels, _kept_bytes(job, tiles, values, blend), worker_count(options))
     sources = source_state([one for item in items for one in (*item.inputs, *item.second)])
     if options.mask:
         sources.update(source_state([jobs.RasterInput(options.mask.path)]))
@@ -176,10 +176,6 @@ def _take_up(work: WorkFolder, plan: Plan, resume: bool) -> Tuple[Plan, List[int
     work.clear()
     work.write_plan(hidden)
     return plan, [], secrets
-
-
-def _workers(options: jobs.RunOptions) -> int:
-    return options.workers or (16 if options.cluster else core_count())
 
 
 def _item_inputs(name: str, job: Any) -> List[_Set]:
@@ -295,30 +291,6 @@ def _kept_bytes(job: Any, tiles: TilePlan, values: Any, blend: bool) -> int:
     return 1 + (size + (4 * (channels + 1) if blend else 0)) * tiles.scale**2
 
 
-def _check_cell_size(grid: Grid, asked: float, loaded: Loaded, context: TaskContext) -> None:
-    definition = loaded.package.definition
-    low, high = definition.min_cell_size, definition.max_cell_size
-    size = grid.cell_size
-    for limit, crosses, word in ((low, -1, "finer"), (high, 1, "coarser")):
-        if limit is None or (limit.crs and not _same(limit.crs, grid.crs)):
-            continue
-        if (size[0] - limit.x) * crosses > 0.5 * limit.x:
-            context.emit(
-                Log(
-                    WARNING,
-                    f"The pixels of {size[0]:.4g} are much {word} than those of the model's training ({limit.x:.4g}); "
-                    "set the cell size if the results are poor.",
-                )
-            )
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return same_crs(one, other)
-    except OSError:
-        return False
-
-
 def _check_layers(name: str, job: Any, plan: Plan) -> None:
     """Refuse outputs with features whose format cannot be written; folders of items get GeoPackages."""
     layer = job.output if name == "detectobjects" else getattr(job, "polygons_output", "")
@@ -362,21 +334,3 @@ def mask_area(job: Any, grid: Grid) -> Optional[MaskArea]:
     from ..raster.vector import MaskArea  # the libraries behind it take a tenth of a second to load
 
     return MaskArea.read(job.options.mask, grid)
-
-
-def tell_resumed(done: Sequence[int], groups: int, context: TaskContext) -> None:
-    """Say that the job goes on from an earlier run, if there is anything to go on from."""
-    if done:
-        context.emit(Log(INFO, f"{len(done):,} of {groups:,} parts are finished already; the job goes on from there."))
-
-
-def _tell(plan: Plan, pixels: int, context: TaskContext) -> None:
-    work = sum(one.layout.redundancy * one.grid.width * one.grid.height for one in plan.items) / max(1, pixels)
-    tiles = sum(one.layout.count for one in plan.items)
-    how = "blended" if plan.blend else "exact padding" if plan.tiles.exact else f"padding of {plan.tiles.halo} pixels"
-    context.emit(
-        Log(
-            INFO,
-            f"{pixels:,} pixels in {tiles:,} tiles ({how}); the network works on {work:.2f} times the raster's pixels.",
-        )
-    )

@@ -16,7 +16,7 @@ from ..errors import RasterError, SourceLostError
 from ..events import WARNING, Event, Log
 from ..raster.remote import is_remote
 from ..raster.versions import check_unchanged
-from ..raster.window import Window
+from ..raster.window import around, scaled
 from ..workers.task import TaskContext
 from .blend import Blender, ramp
 from .journal import WorkFolder
@@ -180,7 +180,6 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     blender: Optional[Blender] = None
     for tiles, pixels, valid in batches(work):
         model, settings = work.loaded.model, work.loaded.settings
-        _tell_location(model, work.item, tiles[0])
         if settings.test_time_augmentation:
             from .augment import augmented_scores
 
@@ -190,8 +189,7 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
         for tile, score, data in zip(tiles, scores, valid):
             output.see(tile, data)
             if not work.plan.blend:
-                rows, columns = tile.inner.slices(tile.window)
-                rows, columns = (slice(one.start * scale, one.stop * scale) for one in (rows, columns))
+                rows, columns = scaled(tile.inner.slices(tile.window), scale)
                 output.put(tile.inner, score[:, rows, columns])
                 continue
             blender = blender or Blender(window, score.shape[0], scale)
@@ -201,13 +199,6 @@ def predict_pixels(work: Work) -> Tuple[Dict[str, Array], Dict[str, Any]]:
     if not output.filled:
         return {}, {}
     return output.masked(), {}
-
-
-def _tell_location(model: Any, item: Item, tile: Tile) -> None:
-    """Tell a package's own function, which takes one tile at a time, where on the map that is."""
-    if hasattr(model, "location"):
-        reach = item.grid.window_bounds(tile.inner)
-        model.location = {"extent": reach, "spatialReference": item.grid.crs, "cellSize": item.grid.cell_size}
 
 
 def _weights(work: Work, tile: Tile) -> Tuple[Array, Array]:
@@ -236,7 +227,10 @@ def _stacked(waiting: List[Tuple[Tile, Array, Array]]) -> Tuple[List[Tile], Arra
 
 
 def _locate(work: Work, tiles: List[Tile]) -> None:
-    """Note where the next call lies: for whoever finds this worker dead, and for a network that asks for it."""
+    """Note where the next call lies: for whoever finds this worker dead, and for a package's own function.
+
+    A function takes one tile at a time and answers for the tile without its padding.
+    """
     leave_crumb(work.crumb, [one.index for one in tiles], [work.item.grid.window_bounds(one.inner) for one in tiles])
     if len(tiles) == 1 and hasattr(work.loaded.model, "location"):
         grid = work.item.grid
@@ -250,7 +244,7 @@ def _locate(work: Work, tiles: List[Tile]) -> None:
 def _tiles(work: Work) -> Iterator[Tuple[Tile, Array, Array]]:
     """Yield the pixels of each tile of the group that holds data; rows of tiles are read ahead in one go."""
     rows = [_wanted(work, row) for row in _tile_rows(work)]
-    windows = [_around(tiles) if tiles else None for tiles in rows]
+    windows = [around([one.window for one in tiles]) if tiles else None for tiles in rows]
     for tiles, window, found in zip(rows, windows, read_ahead(work.reader, windows)):
         if window is None:
             continue
@@ -314,12 +308,6 @@ def _wanted(work: Work, tiles: List[Tile]) -> List[Tile]:
     wanted = [one for one in tiles if work.mask.intersects(work.item.grid.window_bounds(one.inner))]
     work.counts.outside += len(tiles) - len(wanted)
     return wanted
-
-
-def _around(tiles: List[Tile]) -> Window:
-    col, row = min(one.window.col for one in tiles), min(one.window.row for one in tiles)
-    right, bottom = max(one.window.right for one in tiles), max(one.window.bottom for one in tiles)
-    return Window(col, row, right - col, bottom - row)
 
 
 def _is_worth_it(work: Work, tile: Tile, pixels: Array, valid: Array) -> bool:

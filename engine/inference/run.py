@@ -18,6 +18,8 @@ from .walk import Walk
 
 # Shares of the progress bar: the plan with the loading of the network, then the tiles, then the assembly.
 _PLANNED, _PREDICTED = 0.03, 0.92
+# Why tiles are left out, by the count of a receipt.
+_REASONS = {"nodata": "without data", "outside": "outside the mask", "constant": "of one colour"}
 
 
 def run_tiled(job: Any, session: Session, assemble: str) -> Dict[str, Any]:
@@ -97,7 +99,7 @@ def hand_out(
     """
     done: Set[int] = set(plan["done"])
     total, finished = int(plan["groups"]), len(done)
-    skipped: Dict[str, int] = {"nodata": 0, "outside": 0, "constant": 0}
+    skipped = dict.fromkeys(_REASONS, 0)
     seconds = dict.fromkeys(("seconds", "read_seconds", "network_seconds", "write_seconds", "wait_seconds"), 0.0)
     pixels = {"input_pixels": 0, "raster_pixels": int(plan.get("pixels", 0))}
 
@@ -128,13 +130,11 @@ def hand_out(
 
         failed = session.each(task, payloads(), on_receipt, placement)
     if seconds["seconds"]:
-        told = {name: round(value, 3) for name, value in (*seconds.items(), *pixels.items())}
-        session.log(f"Statistics of predicting: {json.dumps(told)}", DEBUG)
-    if any(skipped.values()):
-        session.log(
-            f"Tiles left out: {skipped['nodata']:,} without data, {skipped['outside']:,} outside the mask, "
-            f"{skipped['constant']:,} of one colour."
-        )
+        figures = {name: round(value, 3) for name, value in (*seconds.items(), *pixels.items())}
+        session.log(f"Statistics of predicting: {json.dumps(figures)}", DEBUG)
+    told = [f"{count:,} {_REASONS[name]}" for name, count in skipped.items() if count]
+    if told:
+        session.log(f"Tiles left out: {', '.join(told)}.")
     return failed
 
 

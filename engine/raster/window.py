@@ -63,3 +63,9 @@ def split(whole: Window, width: int, height: int) -> Iterator[Window]:
     for row in range(whole.row, whole.bottom, height):
         for col in range(whole.col, whole.right, width):
             yield Window(col, row, min(width, whole.right - col), min(height, whole.bottom - row))
+
+
+def scaled(slices: Tuple[slice, slice], factor: int) -> Tuple[slice, slice]:
+    """Return (rows, columns) slices into an array with ``factor`` times as many pixels on each side."""
+    rows, columns = slices
+    return slice(rows.start * factor, rows.stop * factor), slice(columns.start * factor, columns.stop * factor)

@@ -331,3 +331,29 @@ def test_a_damaged_block_fails_its_tiles_only(tmp_path, session, make_package, u
     far = np.ones_like(empty)
     far[96:224, 32:160] = False
     assert not (empty & far).any()
+
+
+class Placed(SmoothClassifier):
+    """A package's own function, which is told where its tile lies without the padding."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.location, self.told = None, []
+
+    def scores(self, pixels, valid):
+        self.told.append((self.location, pixels[0, 0]))
+        return super().scores(pixels, valid)
+
+
+def test_functions_are_told_where_the_inside_of_their_tile_lies(tmp_path, session, make_package, use_model):
+    pixels = image((150, 200))
+    raster = write_raster(tmp_path / "image.tif", pixels, NORTH_UP)
+    model = use_model(Placed(plan(64, 4, exact=True)))
+    classify_pixels.run(job(raster, make_package("ImageClassification"), tmp_path / "o.tif"), session)
+    told = [(place, seen) for place, seen in model.told if place is not None]  # nothing is told while it is measured
+    assert len(told) > 9
+    for place, seen in told:
+        assert place["cellSize"] == (0.5, 0.5)
+        xmin, ymin, xmax, ymax = place["extent"]
+        left, top, right, bottom = (round(2 * one) for one in (xmin - 6e5, 5e6 - ymax, xmax - 6e5, 5e6 - ymin))
+        np.testing.assert_array_equal(seen[4:-4, 4:-4], pixels[top:bottom, left:right])
