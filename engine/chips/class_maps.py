@@ -66,7 +66,7 @@ def of_features(
     canvas = np.zeros((whole.height, whole.width), dtype=dtype)
     rows, columns = inside.slices(whole)
     shape, origin = (inside.height, inside.width), (inside.col, inside.row)
-    canvas[rows, columns] = paint(objects.geometries, objects.values, shape, dtype, origin)
+    canvas[rows, columns] = paint(objects.shapes, objects.values, shape, dtype, origin)
     chip, which = _pairs(objects, [one.window.intersection(grid) for one in frames])
     starts = np.searchsorted(chip, np.arange(len(frames) + 1)).tolist()
     return [
@@ -83,7 +83,7 @@ def _pairs(objects: Objects, windows: Sequence[Window]) -> Tuple[npt.NDArray[np.
     chip, which = np.nonzero(meet)
     beyond_x = (xmin[which] < left[chip]) | (xmax[which] > right[chip])
     crossing = beyond_x | (ymin[which] < top[chip]) | (ymax[which] > bottom[chip])
-    keep = shapely.area(objects.geometries)[which] > 0
+    keep = objects.sizes()[which] > 0
     boxes = shapely.box(left + _TOUCH, top + _TOUCH, right - _TOUCH, bottom - _TOUCH)
-    keep[crossing] &= shapely.intersects(objects.geometries[which[crossing]], boxes[chip[crossing]])
+    keep[crossing] &= shapely.intersects(objects.take(which[crossing]).geometries, boxes[chip[crossing]])
     return chip[keep], which[keep]

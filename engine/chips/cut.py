@@ -263,7 +263,7 @@ class _Block:
         return [_Chip(frame, part) for frame, part in zip(frames, parts)]
 
     def _load(self, kind: str) -> Objects:
-        return label_store.load(self._exporter.staging.folder / kind / f"{self._number}.npz")
+        return label_store.load(label_store.block_file(self._exporter.staging.folder / kind, self._number))
 
     def _object_chips(self, objects: Objects) -> List[_Chip]:
         """Return one chip for each object whose centre lies in the block, and for each rotation."""

@@ -17,10 +17,11 @@ from affine import Affine
 from ..errors import JobError
 from ..jobs import VectorInput
 from ..raster.grid import Grid
+from ..raster.outlines import Outlines
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.window import Window, around
 from .classes import ClassRule
-from .objects import Objects, are_simple, no_objects, polygonal, simple_polygons, with_points
+from .objects import Objects, no_objects, outlines_if_simple, polygonal, with_points
 
 # Features read at a time, where a layer is large.
 _AT_ONCE = 100_000
@@ -72,7 +73,7 @@ def label_grid(vector: VectorInput, grid: Grid) -> Grid:
 
 
 def store_labels(layer: LabelLayer, grid: Grid, blocks: Sequence[Tuple[int, Window]], folder: Path) -> LabelCounts:
-    """Write the objects of each block to ``folder/<block>.npz``; blocks without objects get no file.
+    """Write the objects of each block to :func:`block_file`; blocks without objects get no file.
 
     Args:
         layer: the labels.
@@ -122,10 +123,13 @@ def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCou
     features, values = features.take(keep), values[keep]
     if not len(features):
         return no_objects()
+    order = np.argsort(features.fids, kind="stable")
+    if isinstance(features.shapes, Outlines):
+        outlines = features.shapes.moved(np.column_stack(grid.to_pixel(*features.shapes.points.T)))
+        return Objects(outlines, values, features.areas, features.fids).take(order)
     geometries, areas = _with_area(layer, features)
     points = shapely.get_coordinates(geometries)
     geometries = with_points(geometries, np.column_stack(grid.to_pixel(*points.T)))
-    order = np.argsort(features.fids, kind="stable")
     objects = Objects(geometries, values, areas, features.fids).take(order)
     return objects.take(~shapely.is_empty(objects.geometries))
 
@@ -160,38 +164,46 @@ def _store(objects: Objects, blocks: Sequence[Tuple[int, Window]], folder: Path,
         crossing = near[beyond_x | (ymin[near] < one.row) | (ymax[near] > one.bottom)]
         meets = np.ones(len(objects), dtype=bool)
         box = shapely.box(one.col, one.row, one.right, one.bottom)
-        meets[crossing] = shapely.intersects(objects.geometries[crossing], box)
+        meets[crossing] = shapely.intersects(objects.take(crossing).geometries, box)
         mine = near[meets[near]]
         if len(mine):
-            save(folder / f"{number}.npz", objects.take(mine))
+            save(block_file(folder, number), objects.take(mine))
         met[mine] = True
     counts.stored += int(met.sum())
     for value, number in zip(*np.unique(objects.values[met], return_counts=True)):
         counts.values[int(value)] = counts.values.get(int(value), 0) + int(number)
 
 
+def block_file(folder: Path, block: int) -> Path:
+    """Return the file of a block's objects, which exists if there are any."""
+    return folder / f"{block}.npys"
+
+
 def save(path: Path, objects: Objects) -> None:
-    """Write objects without pickling: their points if all are polygons without holes, else WKB in one run of bytes."""
-    rest: Dict[str, Any] = {"values": objects.values, "areas": objects.areas, "fids": objects.fids}
-    if are_simple(objects.geometries):
-        counts = shapely.get_num_coordinates(objects.geometries)
-        np.savez(path, points=shapely.get_coordinates(objects.geometries), counts=counts, **rest)
-        return
-    wkb = shapely.to_wkb(objects.geometries)
-    lengths = np.array([len(one) for one in wkb], dtype=np.int64)
-    data = np.frombuffer(b"".join(wkb), dtype=np.uint8)
-    np.savez(path, data=data, lengths=lengths, **rest)
+    """Write objects as one .npy after the other, without pickling.
+
+    First their points and how many each has, if all are polygons without holes; else their WKB, and how long each is.
+    """
+    outlines = outlines_if_simple(objects.shapes)
+    if outlines is not None:
+        shapes: List[npt.NDArray[Any]] = [outlines.points, outlines.counts]
+    else:
+        wkb = shapely.to_wkb(objects.geometries)
+        shapes = [np.frombuffer(b"".join(wkb), dtype=np.uint8), np.array([len(one) for one in wkb], dtype=np.int64)]
+    with open(path, "wb") as file:
+        for one in (*shapes, objects.values, objects.areas, objects.fids):
+            np.save(file, one, allow_pickle=False)
 
 
 def load(path: Path) -> Objects:
     """Read what :func:`save` wrote; no objects if there is no file."""
     if not path.is_file():
         return no_objects()
-    with np.load(path, allow_pickle=False) as file:
-        rest = file["values"], file["areas"], file["fids"]
-        if "points" in file:
-            return Objects(simple_polygons(file["points"], file["counts"]), *rest)
-        data, lengths = file["data"].tobytes(), file["lengths"]
-        ends = np.cumsum(lengths)
-        wkb = [data[end - length : end] for length, end in zip(lengths.tolist(), ends.tolist())]
-        return Objects(shapely.from_wkb(np.array(wkb, dtype=object)), *rest)
+    with open(path, "rb") as file:
+        data, lengths, *rest = (np.load(file, allow_pickle=False) for _ in range(5))
+    if data.ndim == 2:
+        return Objects(Outlines(data, lengths), *rest)
+    ends = np.cumsum(lengths)
+    run = data.tobytes()
+    wkb = [run[end - length : end] for length, end in zip(lengths.tolist(), ends.tolist())]
+    return Objects(np.asarray(shapely.from_wkb(np.array(wkb, dtype=object))), *rest)

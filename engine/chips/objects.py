@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
 
+from ..raster.outlines import Geometries, Outlines, Shapes, polygons_of
 from ..raster.window import Window
-
-Geometries = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,13 @@ class Objects:
     """Labelled objects, one entry each.
 
     Attributes:
-        geometries: polygons in pixels, of the grid or of a chip.
+        shapes: polygons in pixels, of the grid or of a chip; as outlines where none has holes.
         values: class values.
         areas: areas in units of the label layer.
         fids: feature ids in the label layer.
     """
 
-    geometries: Geometries
+    shapes: Shapes
     values: npt.NDArray[np.int64]
     areas: npt.NDArray[np.float64]
     fids: npt.NDArray[np.int64]
@@ -36,13 +35,24 @@ class Objects:
     def __len__(self) -> int:
         return len(self.values)
 
+    @cached_property
+    def geometries(self) -> Geometries:
+        """The shapes as shapely geometries."""
+        return polygons_of(self.shapes)
+
     def take(self, index: npt.NDArray[Any]) -> Objects:
         """Return the objects at ``index`` (positions or a boolean mask)."""
-        return Objects(self.geometries[index], self.values[index], self.areas[index], self.fids[index])
+        return Objects(self.shapes[index], self.values[index], self.areas[index], self.fids[index])
 
     def boxes(self) -> npt.NDArray[np.float64]:
         """Return (n, 4) xmin, ymin, xmax, ymax."""
-        return np.asarray(shapely.bounds(self.geometries)).reshape(-1, 4)
+        if isinstance(self.shapes, Outlines):
+            return self.shapes.bounds()
+        return np.asarray(shapely.bounds(self.shapes)).reshape(-1, 4)
+
+    def sizes(self) -> npt.NDArray[np.float64]:
+        """Return areas in square pixels."""
+        return self.shapes.areas() if isinstance(self.shapes, Outlines) else np.asarray(shapely.area(self.shapes))
 
 
 def no_objects() -> Objects:
@@ -167,17 +177,17 @@ def are_simple(geometries: Geometries) -> bool:
     )
 
 
-def simple_polygons(points: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> Geometries:
-    """Return polygons without holes, of ``counts`` points each."""
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    rings = np.arange(len(offsets))
-    return np.asarray(shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (offsets, rings)))
+def outlines_if_simple(shapes: Shapes) -> Optional[Outlines]:
+    """Return the outlines of polygons, or None if any has holes, has parts, is empty or is no polygon."""
+    if isinstance(shapes, Outlines):
+        return shapes
+    return Outlines.of(shapes) if are_simple(shapes) else None
 
 
 def with_points(geometries: Geometries, points: npt.NDArray[np.float64]) -> Geometries:
     """Return geometries with other coordinates (n, 2)."""
     if are_simple(geometries):  # making them anew takes half the time
-        return simple_polygons(points, shapely.get_num_coordinates(geometries))
+        return Outlines.of(geometries).moved(points).polygons()
     return np.asarray(shapely.set_coordinates(geometries.copy(), points))
 
 

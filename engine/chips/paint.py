@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from .objects import are_simple
+from ..raster.outlines import Shapes, polygons_of
+from .objects import outlines_if_simple
 
 # Pixels of one portion of runs; an index of eight bytes is made for each.
 _PORTION = 2**20
@@ -48,7 +49,7 @@ class Runs:
             yield Runs(self.owner[begin:end], self.start[begin:end], self.length[begin:end])
 
 
-def runs_of(geometries: npt.NDArray[Any], shape: Shape, origin: Tuple[float, float] = (0.0, 0.0)) -> Runs:
+def runs_of(geometries: Shapes, shape: Shape, origin: Tuple[float, float] = (0.0, 0.0)) -> Runs:
     """Return the runs of pixels that polygons and multi-polygons cover; other geometries cover none.
 
     Args:
@@ -56,9 +57,10 @@ def runs_of(geometries: npt.NDArray[Any], shape: Shape, origin: Tuple[float, flo
         shape: rows and columns of the raster.
         origin: x, y of the raster's upper left corner.
     """
-    if are_simple(geometries):
-        points, owner = shapely.get_coordinates(geometries, return_index=True)
-        return _runs(points - origin, owner, np.arange(len(geometries)), shape)
+    outlines = outlines_if_simple(geometries)
+    if outlines is not None:
+        return _runs(outlines.points - origin, outlines.owners(), np.arange(len(outlines)), shape)
+    geometries = polygons_of(geometries)
     parts, owners = shapely.get_parts(geometries, return_index=True)
     flat = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     rings, ring_owner = shapely.get_rings(parts[flat], return_index=True)
@@ -96,7 +98,7 @@ def _runs(points: Floats, point_ring: Ints, ring_owner: Ints, shape: Shape) -> R
 
 
 def paint(
-    geometries: npt.NDArray[Any],
+    geometries: Shapes,
     values: Sequence[int] | Ints,
     shape: Shape,
     dtype: Any,

@@ -21,7 +21,7 @@ from ..workers.task import TaskContext
 from . import attribute_table, folder, rules, space
 from .classes import ClassRule, LabelClass, find_classes
 from .images import check_holds
-from .label_store import LabelCounts, LabelLayer, store_labels
+from .label_store import LabelCounts, LabelLayer, block_file, store_labels
 from .layout import Layout, angles_of
 from .staging import Staging, write_json
 
@@ -121,7 +121,7 @@ def plan_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any]
     with _written(staging.output):
         labels.store(items, blocks, staging.folder)
     if labels.from_features and not job.all_tiles:
-        blocks = [one for one in blocks if (staging.folder / "labels" / f"{one['id']}.npz").is_file()]
+        blocks = [one for one in blocks if block_file(staging.folder / "labels", one["id"]).is_file()]
         if not blocks:
             raise _nothing(job, labels.counts)
     plan = {

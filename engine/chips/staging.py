@@ -29,7 +29,7 @@ from . import rules
 
 NAME = ".deep_raster_export"
 _LOCK = ".deep_raster_export.lock"
-VERSION = 2
+VERSION = 3
 SIDE_FILES = (
     "esri_model_definition.emd",
     "esri_accumulated_stats.json",

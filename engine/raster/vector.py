@@ -6,6 +6,7 @@ import contextlib
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -18,8 +19,9 @@ from rasterio.features import rasterize
 from ..errors import VectorError
 from ..jobs import VectorInput
 from .gdal import prepare_gdal, shown
-from .geometries import Geometries, from_wkb, reprojected, without_crs
+from .geometries import from_wkb, reprojected, without_crs
 from .grid import Bounds, Grid, parse_crs, same_crs, transform_bounds
+from .outlines import Geometries, Outlines, Shapes, polygons_of
 from .window import Window
 
 # Layers of up to so many features may be read whole for a part of them, if it is at least this share of their area.
@@ -32,8 +34,8 @@ class Features:
     """Features of a layer, valid and without empty geometries.
 
     Attributes:
-        geometries: shapely geometries in ``crs``, two-dimensional.
-        fields: one array per attribute, as long as ``geometries``.
+        shapes: geometries in ``crs``, two-dimensional; :class:`.Outlines` if all are polygons without holes.
+        fields: one array per attribute, as long as ``shapes``.
         crs: WKT; empty if the layer has none.
         fids: feature ids in the layer.
         areas: areas in square units of the layer's own CRS.
@@ -41,7 +43,7 @@ class Features:
         repaired: features whose geometry was invalid and has been repaired.
     """
 
-    geometries: Geometries
+    shapes: Shapes
     fields: Dict[str, npt.NDArray[Any]]
     crs: str
     fids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -50,13 +52,18 @@ class Features:
     repaired: int = 0
 
     def __len__(self) -> int:
-        return len(self.geometries)
+        return len(self.shapes)
+
+    @cached_property
+    def geometries(self) -> Geometries:
+        """The shapes as shapely geometries."""
+        return polygons_of(self.shapes)
 
     def take(self, index: npt.NDArray[Any]) -> Features:
         """Return the features at ``index`` (positions or a boolean mask)."""
         fields = {name: values[index] for name, values in self.fields.items()}
         return Features(
-            self.geometries[index], fields, self.crs, self.fids[index], self.areas[index], self.dropped, self.repaired
+            self.shapes[index], fields, self.crs, self.fids[index], self.areas[index], self.dropped, self.repaired
         )
 
     def column(self, name: str) -> Optional[npt.NDArray[Any]]:
@@ -224,6 +231,11 @@ def _read_part(
 ) -> Features:
     moved = None if bounds is None else (bounds[0] - shift, bounds[1], bounds[2] - shift, bounds[3])
     fids, wkb, fields = _read_raw(vector, facts, columns, _filter_bounds(facts, _layer_bounds(facts, target, moved)))
+    in_place = not shift and (not facts.crs or same_crs(facts.crs, target))
+    outlines = Outlines.from_wkb(wkb) if in_place and not keep_empty else None
+    if outlines is not None:
+        found = Features(outlines, fields, target, fids, outlines.areas())
+        return found if bounds is None else found.take(outlines.meeting(bounds))
     geometries, invalid = from_wkb(wkb)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     areas = shapely.area(geometries)

@@ -71,12 +71,12 @@ def test_stored_objects_come_back(tmp_path, holed):
         ring = shapely.box(0, 0, 9, 9).difference(shapely.box(3, 3, 5, 5))
         shapes += [ring, shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(3, 3, 4, 4)])]
     objects = objects_of(shapes)
-    label_store.save(tmp_path / "7.npz", objects)
-    again = label_store.load(tmp_path / "7.npz")
+    label_store.save(tmp_path / "7.npys", objects)
+    again = label_store.load(tmp_path / "7.npys")
     assert shapely.to_wkb(again.geometries).tolist() == shapely.to_wkb(objects.geometries).tolist()
     for name in ("values", "areas", "fids"):
         assert np.array_equal(getattr(again, name), getattr(objects, name))
 
 
 def test_no_file_means_no_objects(tmp_path):
-    assert len(label_store.load(tmp_path / "7.npz")) == 0
+    assert len(label_store.load(tmp_path / "7.npys")) == 0
