@@ -74,17 +74,17 @@ def _final(item: Item, facts: Survey, parts: PartFiles, shape: int, max_overlap:
         yield stream.add(found, facts.limit(row))
 
 
-def provenance(job: Dict[str, Any], digest: str) -> Dict[str, str]:
+def provenance(job: Dict[str, Any], digest: str = "") -> Dict[str, str]:
     """Return what a result carries about its making, without logins; the same for every run of the same job.
 
     Args:
         job: the job's members.
-        digest: of the package.
+        digest: of the package; empty for a job without one.
     """
     told, _ = hide(describe(job, shown))
     return {
         "DEEP_RASTER_VERSION": __version__,
-        "DEEP_RASTER_MODEL": digest,
+        **({"DEEP_RASTER_MODEL": digest} if digest else {}),
         "DEEP_RASTER_JOB": json.dumps(told, ensure_ascii=False, sort_keys=True),
     }
 

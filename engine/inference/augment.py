@@ -11,7 +11,6 @@ from ..models.base import Detections
 from .nms import pair_iou, suppress_boxes
 
 Array = npt.NDArray[Any]
-POLICIES = ("mean", "max", "min")
 # (quarter turns, flipped): the eight symmetries of a square; the first four keep a rectangle's sides.
 SYMMETRIES: Tuple[Tuple[int, bool], ...] = (
     (0, False), (0, True), (2, False), (2, True), (1, False), (1, True), (3, False), (3, True),

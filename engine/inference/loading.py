@@ -50,14 +50,8 @@ class Loaded:
         """Classes of the network, by its own account or by its definition."""
         return tuple(getattr(self.model, "classes", None) or self.package.definition.classes)
 
-    def tell(self, context: TaskContext) -> None:
-        """Pass on what the network has to say."""
-        take = getattr(self.model, "take_messages", None)
-        for event in take() if take else ():
-            context.emit(event)
-
     def pass_on_messages(self, context: TaskContext) -> None:
-        """Send what a package's own function has said since the last time to the job's log."""
+        """Send what the network, or a package's own function, has said since the last time to the job's log."""
         for event in getattr(self.model, "take_messages", list)():
             context.emit(event)
 

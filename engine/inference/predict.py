@@ -112,12 +112,10 @@ def predict_tiles(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     work = _prepare(payload, context)
     work.left_out = frozenset(payload.get("leave_out", ()))
     work.counts.failed += len(work.left_out)
-    work.loaded.tell(context)
     objects = work.plan.job["job"] == "detectobjects"
     arrays, members = _objects(work) if objects else predict_pixels(work)
     check_unchanged(work.reader.used, work.plan.sources)
     work.loaded.pass_on_messages(context)
-    work.loaded.tell(context)
     receipt: Dict[str, Any] = {"group": int(payload["group"]), "counts": vars(work.counts)}
     if arrays:
         parts, begin = WorkFolder(Path(payload["work"])).parts, time.thread_time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -10,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from .. import __version__, jobs
+from .. import jobs
 from ..errors import JobError, VectorError
 from ..events import Log, Progress
 from ..raster.output import check_ending, require_room
 from ..raster.vector import Features, layer_facts, read_features
 from ..workers.task import TaskContext
+from .assemble_objects import provenance
 from .copies import write_copies
 from .nms import suppress_boxes, suppress_polygons
-from .planning import describe
 
 Array = npt.NDArray[Any]
 # Where the class stands if no field is named, as in the published tool.
@@ -47,11 +46,7 @@ def suppress_features(payload: Dict[str, Any], context: TaskContext) -> Dict[str
         kept = suppress_polygons(shapes, scores, labels, job.max_overlap)
     left = features.take(np.sort(kept))
     context.emit(Progress(0.7, "Writing"))
-    metadata = {
-        "DEEP_RASTER_VERSION": __version__,
-        "DEEP_RASTER_JOB": json.dumps(describe(payload), ensure_ascii=False, sort_keys=True),
-    }
-    count = write_copies(Path(job.output), left, {}, metadata)
+    count = write_copies(Path(job.output), left, {}, provenance(payload))
     context.emit(Log("info", f"{count:,} of {len(features):,} objects stay."))
     return {"OUTPUT": job.output, "COUNT": count}
 

@@ -16,6 +16,7 @@ import shapely
 from deep_raster.engine import jobs
 from deep_raster.engine.errors import JobCancelled, SourceLostError
 from deep_raster.engine.inference import classify_objects, detect
+from deep_raster.engine.inference.assemble_objects import provenance
 from deep_raster.engine.inference.secrets import fill, hide
 from deep_raster.engine.models.base import TilePlan
 from deep_raster.engine.raster import remote
@@ -154,6 +155,14 @@ def test_places_are_filled_with_what_is_renewed():
     assert fill(hidden, texts) == members(OLD)
     assert fill(hidden, hide(members(NEW))[1]) == members(NEW)
     assert hide({"path": "/data/a.tif", "key": 3}) == ({"path": "/data/a.tif", "key": 3}, [])
+
+
+def test_what_a_result_carries_holds_no_login():
+    job = {"features": {"path": f"PG:dbname=d password={OLD}"}, "options": {"arguments": {"api_key": OLD, "a": "3"}}}
+    told = provenance(job)
+    assert OLD not in repr(told)
+    assert "dbname=d" in told["DEEP_RASTER_JOB"]
+    assert "DEEP_RASTER_MODEL" not in told
 
 
 def test_a_stripped_name_of_a_raster_never_becomes_its_address():
