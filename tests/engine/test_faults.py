@@ -127,10 +127,10 @@ def test_killed_workers_change_no_byte(folder, scene, model, undisturbed):
     path, killed, stop, told = folder / "killed.tif", [], threading.Event(), []
 
     def killer():
-        """Kill one worker as soon as there is one, and one while tiles are predicted; no task is hit three times."""
+        """Kill one worker as soon as there is one, and all of them while tiles are predicted."""
         while len(killed) < 2 and not stop.wait(0.02):
             if not killed or any("part" in getattr(event, "text", "") for event in told):
-                for pid in workers_of(os.getpid())[:1]:
+                for pid in workers_of(os.getpid())[: None if killed else 1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
 
@@ -141,7 +141,7 @@ def test_killed_workers_change_no_byte(folder, scene, model, undisturbed):
     finally:
         stop.set()
         thread.join()
-    assert killed
+    assert len(killed) >= 2
     assert any("replaced" in getattr(event, "text", "") for event in told)
     assert digest(path) == digest(undisturbed)
 
