@@ -129,7 +129,7 @@ def test_killed_workers_change_no_byte(folder, scene, model, undisturbed):
     def killer():
         """Kill one worker as soon as there is one, and all of them while tiles are predicted."""
         while len(killed) < 2 and not stop.wait(0.02):
-            if not killed or any("part" in getattr(event, "text", "") for event in told):
+            if not killed or any("Predicting: part" in getattr(event, "text", "") for event in told):
                 for pid in workers_of(os.getpid())[: None if killed else 1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
@@ -153,7 +153,7 @@ def test_cancelled_twice_and_resumed_changes_no_byte(folder, scene, model, undis
         parts = []
 
         def stop(event, parts=parts):
-            if isinstance(event, events.Progress) and "part" in event.text:
+            if isinstance(event, events.Progress) and "Predicting: part" in event.text:
                 parts.append(event)
 
         started = []

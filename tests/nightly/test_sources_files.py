@@ -177,7 +177,7 @@ def test_a_raster_that_changes_under_a_running_job(folder, sound, model, figure,
     output = folder / f"{name}_classes.tif"
     host = Host(job(path, model, output), folder / f"{name}.run")
     with Watch(output) as watch:
-        while host.process.poll() is None and not any("part" in one for one in host.texts):
+        while host.process.poll() is None and not any("Predicting: part" in one for one in host.texts):
             time.sleep(0.002)
         fault(path, other)
         host.wait()
