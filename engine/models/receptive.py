@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional
 
+import numpy as np
+
+from ..errors import ModelError
+from .network import Network, OutOfDeviceMemory
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,6 +33,28 @@ class Reach:
 
     halo: Optional[int]
     multiple: int
+
+
+def reach_of_network(network: Network, image: str, output: str, bands: int, limit: int) -> Optional[Reach]:
+    """Return the reach of a PyTorch network behind arrays; None if images of other sizes do not tell it.
+
+    Args:
+        network: takes one float32 tensor, (N, bands, rows, columns).
+        image: name of its input.
+        output: name of the output, (N, rows, columns) or (N, channels, rows, columns).
+        bands: bands of the input.
+        limit: largest halo of interest, in pixels.
+    """
+    import torch
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        answer = torch.from_numpy(np.asarray(network.run({image: images.cpu().numpy()}, [output])[0], np.float32))
+        return answer if answer.ndim == 4 else answer.unsqueeze(1)
+
+    try:
+        return measure_reach(forward, bands, limit, torch.device("cpu"))
+    except (ModelError, OutOfDeviceMemory, ValueError):
+        return None  # a network of one size alone
 
 
 def measure_reach(forward: Forward, bands: int, limit: int, device: torch.device) -> Optional[Reach]:

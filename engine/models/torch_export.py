@@ -17,7 +17,7 @@ from ..errors import ModelError
 from .exported_archive import read_archive
 from .exported_graph import ExportedProgram
 from .network import Array, OutOfDeviceMemory, TensorInfo
-from .receptive import Reach, measure_reach
+from .receptive import Reach, reach_of_network
 from .role_guess import Hints, Members, guess_input, guess_output
 from .role_models import RoleModel, build
 from .roles import NetworkRoles
@@ -139,15 +139,7 @@ class ExportedNetwork:
             or self.inputs[0].shape[2] is not None
         ):
             return None
-
-        def forward(images: torch.Tensor) -> torch.Tensor:
-            answer = torch.from_numpy(np.asarray(self.run({image: images.cpu().numpy()}, [output])[0], np.float32))
-            return answer if answer.ndim == 4 else answer.unsqueeze(1)
-
-        try:
-            return measure_reach(forward, bands, limit, torch.device("cpu"))
-        except (ModelError, OutOfDeviceMemory, ValueError):
-            return None  # a network of one size alone
+        return reach_of_network(self, image, output, bands, limit)
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.

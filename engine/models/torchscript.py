@@ -18,7 +18,7 @@ from ..errors import DefinitionError, ModelError
 from ..package import trust
 from .consent import require_consent
 from .network import Array, OutOfDeviceMemory, TensorInfo, integer_argument
-from .receptive import Reach, measure_reach
+from .receptive import Reach, reach_of_network
 from .role_guess import Hints, Members, guess_output
 from .role_models import RoleModel, build
 from .roles import BANDS, InputRole, NetworkRoles
@@ -159,15 +159,7 @@ class TorchScriptNetwork:
         """
         if layout != "NCHW" or len(self.inputs) != 1 or self.inputs[0].dtype != "float32" or self._takes_list:
             return None
-
-        def forward(images: torch.Tensor) -> torch.Tensor:
-            answer = torch.from_numpy(np.asarray(self.run({image: images.cpu().numpy()}, [output])[0], np.float32))
-            return answer if answer.ndim == 4 else answer.unsqueeze(1)
-
-        try:
-            return measure_reach(forward, bands, limit, torch.device("cpu"))
-        except (ModelError, OutOfDeviceMemory, ValueError):
-            return None  # a network of one size alone
+        return reach_of_network(self, image, output, bands, limit)
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> Sequence[Array]:
         """Return the wanted outputs as arrays.
