@@ -12,7 +12,7 @@ from .arguments import Arguments
 from .base import TilePlan
 from .normalisation import Normalisation
 from .own_plan import DEFAULT_SIDE, PIXEL_TASKS, excluded_channels, is_fixed, pixel_plan, task_of
-from .receptive import measure_halo
+from .receptive import measure_reach
 from .torch_models import Found, TorchDetector, TorchObjectClassifier, TorchPixelClassifier, main_output
 from .torch_runtime import Runner
 
@@ -102,7 +102,8 @@ def measured_halo(runner: Runner, bands: int, multiple: int, limit: int) -> Opti
     def forward(images: torch.Tensor) -> torch.Tensor:
         return main_output(runner.network(images.contiguous(memory_format=torch.channels_last)))
 
-    return measure_halo(forward, bands, multiple, limit, runner.device)
+    reach = measure_reach(forward, bands, limit, runner.device, (multiple,))
+    return None if reach is None else reach.halo
 
 
 def _detector(runner: Runner, definition: ModelDefinition, given: Arguments) -> TorchDetector:

@@ -7,7 +7,7 @@ pooling, attention) or whose grid depends on the image's size show themselves an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional, Sequence
 
 import numpy as np
 
@@ -57,18 +57,25 @@ def reach_of_network(network: Network, image: str, output: str, bands: int, limi
         return None  # a network of one size alone
 
 
-def measure_reach(forward: Forward, bands: int, limit: int, device: torch.device) -> Optional[Reach]:
-    """Return the reach of a network whose stride is not known; None above ``limit`` pixels.
+def measure_reach(
+    forward: Forward, bands: int, limit: int, device: torch.device, multiples: Sequence[int] = MULTIPLES
+) -> Optional[Reach]:
+    """Return the reach of a network; None above ``limit`` pixels.
+
+    The marked region is taken block by block: a halo of k blocks suffices when a block changes at most k blocks on
+    either side, because an output in one block then depends on no block further away. A cut at that halo is compared
+    with the whole image, because resizing by corners, for example, shifts with the size.
 
     Args:
         forward: (1, bands, rows, columns) to (1, channels, rows, columns).
         bands: bands of the input.
         limit: largest halo of interest, in pixels.
         device: where the network is.
+        multiples: strides that the network may have, in rising order.
     """
     import torch
 
-    coarsest = MULTIPLES[-1]
+    coarsest = multiples[-1]
     # Every side is a multiple of every stride, because some networks take no others.
     window = -(-(2 * limit + coarsest) // coarsest) * coarsest
     side, start = window + coarsest, window // 2 // coarsest * coarsest
@@ -77,7 +84,7 @@ def measure_reach(forward: Forward, bands: int, limit: int, device: torch.device
         whole = forward(image)
         if whole.shape[-2:] != image.shape[-2:]:
             return None
-        for multiple in MULTIPLES:
+        for multiple in multiples:
             marked = image.clone()
             marked[:, :, start : start + multiple, start : start + multiple] = float("nan")
             touched = torch.isnan(forward(marked)).any(dim=1)[0]
@@ -97,39 +104,6 @@ def measure_reach(forward: Forward, bands: int, limit: int, device: torch.device
     return None
 
 
-def measure_halo(forward: Forward, bands: int, multiple: int, limit: int, device: torch.device) -> Optional[int]:
-    """Return the halo, a multiple of ``multiple``, that covers the receptive field; None above ``limit`` pixels.
-
-    Args:
-        forward: (1, bands, rows, columns) to (1, channels, rows, columns).
-        bands: bands of the input.
-        multiple: the network's stride; tiles start at multiples of it.
-        limit: largest halo of interest, in pixels.
-        device: where the network is.
-
-    The marked region is taken block by block: a halo of k blocks suffices when a block changes at most k blocks on
-    either side, because an output in one block then depends on no block further away.
-    """
-    import torch
-
-    reach = max(limit // multiple, 1)
-    side = (2 * reach + 3) * multiple
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, bands, side, side), generator=generator).to(device)
-    start = (reach + 1) * multiple
-    marked = image.clone()
-    marked[:, :, start : start + multiple, start : start + multiple] = float("nan")
-    with torch.inference_mode():
-        answer = forward(marked)
-        if answer.shape[-2:] != image.shape[-2:]:
-            return None
-        blocks = _reach_in_blocks(torch.isnan(answer).any(dim=1)[0], start, multiple)
-        if blocks is None or blocks > reach:
-            return None
-        halo = blocks * multiple
-        return halo if _is_seamless(forward, image, halo, multiple) else None
-
-
 def _reach_in_blocks(touched: torch.Tensor, start: int, multiple: int) -> Optional[int]:
     rows, columns = touched.any(dim=1).nonzero(), touched.any(dim=0).nonzero()
     if not len(rows):
@@ -140,14 +114,3 @@ def _reach_in_blocks(touched: torch.Tensor, start: int, multiple: int) -> Option
         return None
     pixels = max(start - first, last - (start + multiple - 1), 0)
     return -(-pixels // multiple)
-
-
-def _is_seamless(forward: Forward, image: torch.Tensor, halo: int, multiple: int) -> bool:
-    """Compare a cut at the halo with the whole image: resizing by corners, for example, shifts with the size."""
-    import torch
-
-    plain = forward(image)
-    cut = image[:, :, multiple:, multiple:]
-    inner = forward(cut)[:, :, halo:, halo:]
-    whole = plain[:, :, multiple + halo :, multiple + halo :]
-    return bool(torch.allclose(inner, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max())))

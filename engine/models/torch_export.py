@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
 import torch
 
 from ..errors import ModelError

@@ -18,7 +18,7 @@ from deep_raster.engine.models import loader, networks, torch_runtime  # noqa: E
 from deep_raster.engine.models.arguments import Arguments  # noqa: E402
 from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.models.normalisation import Normalisation  # noqa: E402
-from deep_raster.engine.models.receptive import measure_halo  # noqa: E402
+from deep_raster.engine.models.receptive import measure_reach  # noqa: E402
 from deep_raster.engine.models.torch_fold import folded  # noqa: E402
 from deep_raster.engine.models.torch_runtime import Runner  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
@@ -221,12 +221,12 @@ def convolutions(*sizes):
 
 @pytest.mark.parametrize(("sizes", "halo"), [((3,), 1), ((3, 3, 5), 4), ((9, 9), 8)])
 def test_halo_of_plain_convolutions(sizes, halo):
-    assert measure_halo(convolutions(*sizes), 3, 1, 16, CPU) == halo
+    assert measure_reach(convolutions(*sizes), 3, 16, CPU, (1,)).halo == halo
 
 
 def test_halo_is_counted_in_strides():
     network = nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(3, 3, 3, padding=1), nn.Upsample(scale_factor=4)).eval()
-    assert measure_halo(network, 3, 4, 32, CPU) == 4
+    assert measure_reach(network, 3, 32, CPU, (4,)).halo == 4
 
 
 class GlobalContext(nn.Module):
@@ -244,7 +244,8 @@ class Corners(nn.Module):
 
 @pytest.mark.parametrize("network", [GlobalContext(), Corners(), convolutions(41, 41)])
 def test_no_halo_for_networks_that_look_everywhere_or_too_far(network):
-    assert measure_halo(network, 3, 4, 32, CPU) is None
+    reach = measure_reach(network, 3, 32, CPU, (4,))
+    assert reach is None or reach.halo is None
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
