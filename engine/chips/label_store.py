@@ -17,7 +17,7 @@ from affine import Affine
 from ..errors import JobError
 from ..jobs import VectorInput
 from ..raster.grid import Grid
-from ..raster.outlines import Outlines
+from ..raster.simple_polygons import Outlines
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.window import Window, around
 from .classes import ClassRule

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from ..raster.outlines import Geometries, Outlines, Shapes, polygons_of
+from ..raster.simple_polygons import Geometries, Outlines, Shapes, polygons_of
 from ..raster.window import Window
 
 

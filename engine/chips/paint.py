@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from ..raster.outlines import Shapes, polygons_of
+from ..raster.simple_polygons import Shapes, polygons_of
 from .objects import outlines_if_simple
 
 # Pixels of one portion of runs; an index of eight bytes is made for each.

@@ -16,6 +16,7 @@ from ..package.dlpk import open_package
 from ..raster.features import FeatureWriter
 from ..raster.grid import Grid, parse_crs, same_crs, transform_points
 from ..raster.remote import shown
+from ..raster.secrets import hide
 from ..workers.task import TaskContext
 from .journal import WorkFolder
 from .object_fields import extra_fields, object_columns, object_fields
@@ -25,7 +26,6 @@ from .plan import Item, cached_plan
 from .planning import describe
 from .polygons import regularised, simplified
 from .seams import Seams
-from .secrets import hide
 from .settings import HostSettings, split_arguments
 
 Array = npt.NDArray[Any]

@@ -95,7 +95,7 @@ class WorkFolder:
             yield
 
     def read_plan(self) -> Optional[Dict[str, Any]]:
-        """Return the plan of the unfinished work, with places for logins (:func:`.secrets.fill`).
+        """Return the plan of the unfinished work, with places for logins (:func:`..raster.secrets.fill`).
 
         None if there is none that can be read.
         """
@@ -106,7 +106,7 @@ class WorkFolder:
         return plan if isinstance(plan, dict) else None
 
     def write_plan(self, plan: Dict[str, Any]) -> None:
-        """Write a plan without logins (:func:`.secrets.hide`) whole or not at all; for this user alone.
+        """Write a plan without logins (:func:`..raster.secrets.hide`) whole or not at all; for this user alone.
 
         The nodes of a cluster may run as other users, so their plan is as readable as the folder's other files.
         """

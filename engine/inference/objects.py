@@ -18,6 +18,7 @@ from ..package.emd import ModelDefinition
 from ..raster.grid import Grid, plan_grid
 from ..raster.output import check_ending, require_room
 from ..raster.remote import is_remote
+from ..raster.secrets import fill, hide
 from ..raster.source import RasterSource, source_grids
 from ..raster.vector import Features, layer_facts, read_features
 from ..raster.versions import check_unchanged, source_state
@@ -34,7 +35,6 @@ from .parts import read_part, write_part
 from .plan import item_names, resolve_bands
 from .planning import describe, mask_area
 from .reading import Reader, read_ahead
-from .secrets import fill, hide
 from .telling import tell_resumed
 
 Array = npt.NDArray[Any]

@@ -16,9 +16,9 @@ from ..models.base import TilePlan
 from ..package.reading import ClassInfo
 from ..raster.gdal import shown
 from ..raster.grid import Grid
+from ..raster.secrets import fill
 from ..workers.task import TaskContext
 from .journal import PLAN, WorkFolder
-from .secrets import fill
 from .tiles import Grouping, Span, TileGroup, TileLayout
 
 

@@ -15,6 +15,7 @@ from ..models.base import TilePlan
 from ..raster.grid import Grid, plan_grid, same_crs
 from ..raster.output import check_ending, require_room
 from ..raster.remote import with_paths, without_credentials
+from ..raster.secrets import fill, hide
 from ..raster.source import RasterSource, source_grids
 from ..raster.versions import source_state
 from ..workers.task import TaskContext
@@ -24,7 +25,6 @@ from .journal import WorkFolder, fingerprint
 from .loading import Loaded, load, prepare
 from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
-from .secrets import fill, hide
 from .telling import tell_plan, tell_resumed, warn_of_cell_size
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 

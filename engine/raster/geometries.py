@@ -11,7 +11,7 @@ from shapely.io import DecodingErrorOptions
 
 from ..errors import VectorError
 from .grid import parse_crs, transform_points
-from .outlines import Geometries
+from .simple_polygons import Geometries
 
 # Rings that do not end where they begin are closed, which shapely 2.0 cannot do yet.
 _ON_INVALID: Any = "fix" if hasattr(DecodingErrorOptions, "fix") else "ignore"

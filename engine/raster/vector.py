@@ -21,7 +21,7 @@ from ..jobs import VectorInput
 from .gdal import prepare_gdal, shown
 from .geometries import from_wkb, reprojected, without_crs
 from .grid import Bounds, Grid, parse_crs, same_crs, transform_bounds
-from .outlines import Geometries, Outlines, Shapes, polygons_of
+from .simple_polygons import Geometries, Outlines, Shapes, polygons_of
 from .window import Window
 
 # Layers of up to so many features may be read whole for a part of them, if it is at least this share of their area.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from ..raster.remote import is_credential, shown, without_credentials
+from .remote import is_credential, shown, without_credentials
 
 _PLACE = re.compile(r" \[login (\d+)\]$")
 

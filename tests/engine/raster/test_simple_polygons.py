@@ -7,7 +7,7 @@ import pyogrio.raw
 import pytest
 import shapely
 from deep_raster.engine.jobs import VectorInput
-from deep_raster.engine.raster.outlines import Outlines, polygons_of
+from deep_raster.engine.raster.simple_polygons import Outlines, polygons_of
 from deep_raster.engine.raster.vector import read_features
 
 CENTRE = np.array([5e5, 5e6])
