@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,10 +11,7 @@ import torchvision
 from deep_raster.engine.models import onnx_network
 from torch import nn
 
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
+from . import network_files as files
 
 
 def load(folder, members, arguments=None, **changes):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,46 +9,18 @@ torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models import arcgis_detection, pytorch_fastai_ssd  # noqa: E402
-from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.models.ssd import Anchors  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
+from .torch_support import convolve, load, normalise  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(cache, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
-
-
-def load(tmp_path, name, changes=None, state=None, arguments=None):
-    definition = {**support.members(name), **(changes or {})}
-    state = support.seeded_state(name) if state is None else state
-    opened = support.package(tmp_path / "package", definition, state)
-    return load_model(opened, device="cpu", threads=1, arguments=arguments or {}), state, definition
-
-
-def convolve(images, state, name, stride=1, padding=1):
-    return functional.conv2d(images, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
-
-
 def standard(images, state, name, stride=1, padding=1):
     """The course's StdConv: convolution, ReLU, batch normalisation."""
-    result = convolve(images, state, f"{name}.conv", stride, padding).relu()
-    statistics = (state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"])
-    return functional.batch_norm(result, *statistics, state[f"{name}.bn.weight"], state[f"{name}.bn.bias"])
+    return normalise(convolve(images, state, f"{name}.conv", stride, padding).relu(), state, f"{name}.bn")
 
 
 def decode_ssd(deltas, cell_y, cell_x, size, grid):
@@ -94,11 +62,6 @@ def suppressed(boxes, scores, threshold, overlap, most=50):
     return tuple(np.array(part) for part in zip(*found))
 
 
-def objects(found, factor):
-    """Detections with scores on the scale 0..1."""
-    return type(found)(found.boxes, found.scores / np.float32(factor), found.labels, found.rings)
-
-
 def test_ssd_network_has_exactly_the_listed_tensors_in_order():
     for name, bands in (("ssd_resnet18", 3), ("ssd_4band_resnet34", 4)):
         network = arcgis_detection.build_ssd(build_definition(support.members(name)), bands)
@@ -124,7 +87,7 @@ def test_ssd_over_torchvision(tmp_path):
         of_image = [[part[image].numpy() for part in pair] for pair in maps]
         scores, boxes = read_ssd(of_image, (8, 4), shapes, transposed=False)
         wanted = suppressed(boxes * 128, scores[:, 1:], 0.6, 0.3)
-        support.assert_same_objects(objects(found, 100), *wanted)
+        support.assert_same_objects(support.hundredths(found), *wanted)
 
 
 def test_ssd_with_four_bands_and_a_grid_that_no_stride_reaches(tmp_path):
@@ -141,7 +104,7 @@ def test_ssd_with_four_bands_and_a_grid_that_no_stride_reaches(tmp_path):
             maps.append([convolve(result, state, f"1.oconvs.{number - 1}.oconv{part}")[0].numpy() for part in (1, 2)])
     scores, boxes = read_ssd(maps, (6, 5), [(1.0, 1.0)], transposed=False)
     (found,) = model.detect(pixels, support.everywhere(pixels))
-    support.assert_same_objects(objects(found, 100), *suppressed(boxes * 128, scores[:, 1:], 0.5, 0.1))
+    support.assert_same_objects(support.hundredths(found), *suppressed(boxes * 128, scores[:, 1:], 0.5, 0.1))
     assert (model.plan.width, model.plan.halo, model.plan.fixed) == (128, 32, True)
 
 
@@ -157,10 +120,7 @@ def test_retinanet_over_torchvision(tmp_path):
 
     def branch(images, part):
         for number in range(4):
-            result = convolve(images, state, f"{part}.{number}.0").relu()
-            place = f"{part}.{number}.2"
-            statistics = (state[f"{place}.running_mean"], state[f"{place}.running_var"])
-            images = functional.batch_norm(result, *statistics, state[f"{place}.weight"], state[f"{place}.bias"])
+            images = normalise(convolve(images, state, f"{part}.{number}.0").relu(), state, f"{part}.{number}.2")
         return convolve(images, state, f"{part}.4")[0].numpy()
 
     with torch.inference_mode():
@@ -190,7 +150,7 @@ def test_retinanet_over_torchvision(tmp_path):
             boxes.append((y - high / 2, x - wide / 2, y + high / 2, x + wide / 2))
     wanted = suppressed(np.array(boxes) * 128, np.array(scores), 0.6, 0.4, most=1000)
     (found,) = model.detect(pixels, support.everywhere(pixels))
-    support.assert_same_objects(objects(found, 100), *wanted)
+    support.assert_same_objects(support.hundredths(found), *wanted)
 
 
 def test_ssd_faults_are_named(tmp_path):
@@ -266,7 +226,7 @@ def test_fastai_ssd_as_published(tmp_path, fastai_state):
     state = fastai_state
     assert len(state) == 260
     opened = support.package(tmp_path / "package", FASTAI, state)
-    model = load_model(opened, device="cpu", threads=1, arguments={"score_threshold": "0.7"})
+    model = support.loaded(opened, {"score_threshold": "0.7"})
     pixels = support.pixels((2, 3, 224, 224))
     with torch.inference_mode():
         trunk = support.torchvision_trunk(state, "", "resnet34", 3)
@@ -289,4 +249,4 @@ def test_fastai_ssd_refuses_another_image_size(tmp_path, fastai_state):
         tmp_path / "package", {**FASTAI, "ImageWidth": 256, "ImageHeight": 256}, {"x": torch.ones(1)}
     )
     with pytest.raises(DefinitionError, match="224 x 224"):
-        load_model(opened, device="cpu", threads=1, arguments={})
+        support.loaded(opened)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,38 +9,12 @@ torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 from deep_raster.engine.errors import ModelError  # noqa: E402
 from deep_raster.engine.models import arcgis_rcnn  # noqa: E402
-from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
+from .torch_support import load  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(cache, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
-
-
-def load(tmp_path, name, changes=None, state=None, arguments=None):
-    definition = {**support.members(name), **(changes or {})}
-    state = support.seeded_state(name) if state is None else state
-    opened = support.package(tmp_path / "package", definition, state)
-    return load_model(opened, device="cpu", threads=1, arguments=arguments or {}), state, definition
-
-
-def objects(found, factor):
-    """Detections with scores on the scale 0..1."""
-    return type(found)(found.boxes, found.scores / np.float32(factor), found.labels, found.rings)
 
 
 def torchvision_mask_rcnn(state):
@@ -93,7 +63,7 @@ def test_mask_rcnn_is_torchvisions_on_a_single_map(tmp_path):
     assert inked.any()
     (found,) = model.detect(pixels, support.everywhere(pixels))
     parts = [wanted[one][inked].numpy() for one in ("boxes", "scores", "labels")]
-    support.assert_same_objects(objects(found, 100), parts[0], parts[1], parts[2] - 1)
+    support.assert_same_objects(support.hundredths(found), parts[0], parts[1], parts[2] - 1)
     rasterised = torchvision_area(wanted["masks"][inked][0, 0].numpy() >= 0.5)
     assert abs(area(found.rings[0]) - rasterised) < 1e-6
 
@@ -165,7 +135,7 @@ def test_faster_rcnn_is_torchvisions_with_a_pyramid(tmp_path, frozen):
         places = np.flatnonzero(labels == label)
         kept += list(places[support.greedy(boxes[places], scores[places], 0.3, 1000)])
     (found,) = model.detect(pixels, support.everywhere(pixels))
-    support.assert_same_objects(objects(found, 100), boxes[kept], scores[kept], labels[kept] - 1)
+    support.assert_same_objects(support.hundredths(found), boxes[kept], scores[kept], labels[kept] - 1)
 
 
 def test_faster_rcnn_on_a_single_map_with_anchors_of_all_sizes(tmp_path):
@@ -188,7 +158,7 @@ def test_faster_rcnn_on_a_single_map_with_anchors_of_all_sizes(tmp_path):
         (wanted,) = network([torch.from_numpy(pixels[0] / 255.0).float()])
     (found,) = model.detect(pixels, support.everywhere(pixels))
     parts = [wanted[one].numpy() for one in ("boxes", "scores", "labels")]
-    support.assert_same_objects(objects(found, 100), parts[0], parts[1], parts[2] - 1)
+    support.assert_same_objects(support.hundredths(found), parts[0], parts[1], parts[2] - 1)
 
 
 def test_names_of_older_torchvision_versions_are_understood():

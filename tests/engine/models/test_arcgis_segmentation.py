@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,43 +10,13 @@ pytest.importorskip("timm")
 from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models import weights  # noqa: E402
 from deep_raster.engine.models.arcgis_segmentation import build  # noqa: E402
-from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
+from .torch_support import convolve, load, normalise  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(cache, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
-
-
-def load(tmp_path, name, changes=None, state=None, arguments=None):
-    definition = {**support.members(name), **(changes or {})}
-    state = support.seeded_state(name) if state is None else state
-    opened = support.package(tmp_path / "package", definition, state)
-    return load_model(opened, device="cpu", threads=1, arguments=arguments or {}), state, definition
-
-
-def convolve(images, state, name, padding=1, stride=1):
-    return functional.conv2d(images, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
-
-
-def normalise(images, state, name):
-    statistics = (state[f"{name}.running_mean"], state[f"{name}.running_var"])
-    return functional.batch_norm(images, *statistics, state[f"{name}.weight"], state[f"{name}.bias"])
 
 
 def convolve_pair(images, state, name, norm):

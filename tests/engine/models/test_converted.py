@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -16,14 +15,10 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("segmentation_models_pytorch")
 from deep_raster.engine.caches import weights_cache  # noqa: E402
 from deep_raster.engine.models import networks, onnx_session, own  # noqa: E402
-from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.models.role_models import RolePixelClassifier  # noqa: E402
 from deep_raster.engine.models.torch_models import TorchPixelClassifier  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
 
 CONFIGURATION = {
     "Name": "DeepRaster", "Task": "segmentation", "Architecture": "unet", "Backbone": "resnet18",
@@ -31,10 +26,10 @@ CONFIGURATION = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+@pytest.fixture
+def cache(tmp_path):
+    """Of each test its own, as all of them convert the same network."""
+    return tmp_path / "cache"
 
 
 def made(folder, configuration=CONFIGURATION, **changes):
@@ -56,7 +51,7 @@ def made(folder, configuration=CONFIGURATION, **changes):
 
 
 def load(package, **arguments):
-    return load_model(package, device="cpu", threads=1, arguments=arguments)
+    return support.loaded(package, arguments)
 
 
 def kept():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +21,8 @@ from deep_raster.engine.models.torch_runtime import Runner  # noqa: E402
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # noqa: E402
 from torch import nn  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
+from . import network_files as files  # noqa: E402
+
 ROLES = NetworkRoles.from_members({"Output": {"Kind": "PixelScores", "Activation": "softmax"}})
 
 

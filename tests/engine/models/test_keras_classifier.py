@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
 pytest.importorskip("tensorflow")
 import h5py
 import keras
@@ -24,11 +18,9 @@ from deep_raster.engine.models.keras_config import check_config
 from deep_raster.engine.models.keras_files import open_hdf5
 from skimage.transform import resize
 
+from . import network_files as files
+
 pytestmark = pytest.mark.tensorflow
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
 
 MEMBERS = {
     "Framework": "Keras",

@@ -6,16 +6,9 @@ torchvision, pools with SciPy and resizes with scikit-image.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
 pytest.importorskip("tensorflow")
 pytest.importorskip("torch")
 import h5py
@@ -30,11 +23,9 @@ from skimage.measure import label as connected
 from skimage.transform import resize
 from torchvision.ops import nms
 
+from . import network_files as files
+
 pytestmark = pytest.mark.tensorflow
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
 
 KL = tf_keras.layers
 CLASSES, WIDTH, WIDE, SIDE = 3, 16, 24, 64

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytest.importorskip("tensorflow")
-import pyogrio
-import rasterio
 import shapely
 import tf_keras
-from deep_raster.engine import client, jobs
-from deep_raster.engine.environment import Environment
+from deep_raster.engine import jobs
 from deep_raster.engine.errors import ModelError, TrustError
 from deep_raster.engine.models import keras_mask_rcnn
 from deep_raster.engine.package.dlpk import open_package
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
+
+from . import engine_support as engine  # noqa: E402
+from . import network_files as files  # noqa: E402
 
 CONFIG = """
 class Settings(object):
@@ -102,8 +93,7 @@ LEVEL = 200  # of the first band; brighter pixels are the object
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
+def folder(tmp_path):
     place = tmp_path / "package"
     (place / "net").mkdir(parents=True)
     (place / "net" / "ponds.py").write_text(NETWORK)
@@ -131,25 +121,12 @@ def test_nothing_of_the_package_runs_without_consent(folder, tmp_path):
 def test_with_consent_it_runs_where_our_network_does_not_fit(folder, tmp_path):
     pixels = files.pixels((3, 64, 64)) // 2
     pixels[0, 20:33, 7:52] = 230
-    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 64, "width": 64, "crs": "EPSG:32633"}
-    with rasterio.open(tmp_path / "scene.tif", "w", transform=transform, **profile) as raster:
-        raster.write(pixels)
-    output, told = str(tmp_path / "out.gpkg"), []
+    source, output, told = engine.write_raster(tmp_path / "scene.tif", pixels), str(tmp_path / "out.gpkg"), []
     trust = (open_package(folder / "model.emd").digest,)
-    arguments = {"score_threshold": "0.1", "padding": "0"}
-    options = jobs.RunOptions(arguments=arguments, processor=jobs.CPU, workers=1, trust=trust)
-    inputs = (jobs.RasterInput(str(tmp_path / "scene.tif")),)
-    client.run_job(
-        jobs.DetectObjects(inputs, str(folder / "model.emd"), output, options),
-        on_event=told.append,
-        is_cancelled=lambda: False,
-        environment=Environment(python=sys.executable, root="", frameworks=(), versions={}),
-    )
-    meta, _, geometries, data = pyogrio.raw.read(output)
-    fields = dict(zip(meta["fields"], data))
-    (found,) = shapely.from_wkb(geometries)
-    assert found.equals(shapely.box(500_000 + 7 / 2, 5_500_000 - 33 / 2, 500_000 + 52 / 2, 5_500_000 - 20 / 2))
+    asked = engine.options(trust, score_threshold=0.1, padding=0)
+    engine.run(jobs.DetectObjects((source,), str(folder / "model.emd"), output, asked), told)
+    (found,), fields = engine.read_layer(output)
+    assert engine.to_pixels(found).equals(shapely.box(7, 20, 52, 33))
     assert list(fields["Class"]) == ["kind 2"]
     np.testing.assert_allclose(fields["Confidence"], 1 / (1 + np.exp(-0.1 * (230 - LEVEL))), atol=1e-4)
     texts = [getattr(event, "text", "") for event in told]

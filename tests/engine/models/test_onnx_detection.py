@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from deep_raster.engine.errors import ModelError
@@ -16,16 +12,7 @@ torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 from torch import nn  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("onnx_support", Path(__file__).with_name("onnx_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["onnx_support"] = support
-_spec.loader.exec_module(support)
-files = support.files
-load = support.load
-add_texts = support.add_texts
-Head = support.Head
-reference_detections = support.reference_detections
-assert_same = support.assert_same
+from .onnx_support import Head, add_texts, assert_same, files, load, reference_detections  # noqa: E402
 
 
 @pytest.mark.parametrize("layout", ["yolov5", "yolov8"])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +14,7 @@ torchvision = pytest.importorskip("torchvision")
 pyogrio = pytest.importorskip("pyogrio")
 rasterio = pytest.importorskip("rasterio")
 shapely = pytest.importorskip("shapely")
-from deep_raster.engine import client, jobs  # noqa: E402
-from deep_raster.engine.environment import Environment  # noqa: E402
+from deep_raster.engine import jobs  # noqa: E402
 from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models.anchors import AnchorRole, anchor_boxes, decode_deltas  # noqa: E402
 from deep_raster.engine.models.onnx_describe import describe_onnx  # noqa: E402
@@ -29,11 +25,9 @@ from torchvision.models.detection._utils import BoxCoder  # noqa: E402
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator  # noqa: E402
 from torchvision.models.detection.image_list import ImageList  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("onnx_support", Path(__file__).with_name("onnx_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["onnx_support"] = support
-_spec.loader.exec_module(support)
-files = support.files
+from . import engine_support as engine  # noqa: E402
+from .onnx_support import add_texts, assert_same, files, load, reference_detections  # noqa: E402
+
 PLAIN = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
 
 
@@ -106,16 +100,16 @@ def test_retinanet_of_torchvision(tmp_path, by_level):
     anchors = {"Kind": "retinanet", "Strides": [8, 16], "Sizes": sizes, "Ratios": ratios[0], "Round": True}
     output = {"Kind": "Boxes", "Encoding": "anchors", "Anchors": anchors, "Tensors": tensors, "Activation": "sigmoid"}
     output |= {"MultiLabel": True, "Suppress": True, "Overlap": 0.4, "Threshold": 0.505}
-    model = support.load(tmp_path, members((64, 96), output, 2))
+    model = load(tmp_path, members((64, 96), output, 2))
     batch = files.pixels((2, 3, 64, 96))
     for index, found in enumerate(model.detect(batch, files.everywhere(batch))):
         with torch.no_grad():
             wanted = net([files.scaled(batch[index])])[0]
-        support.assert_same(found, wanted["boxes"], wanted["scores"], wanted["labels"])
+        assert_same(found, wanted["boxes"], wanted["scores"], wanted["labels"])
         assert len(set(wanted["labels"].tolist())) == 2
     if not by_level:
         wrong = members((64, 96), {**output, "Anchors": {**anchors, "Strides": [16, 32]}}, 2)
-        model = support.load(tmp_path, wrong)
+        model = load(tmp_path, wrong)
         with pytest.raises(ModelError, match="gives 720 boxes per image, but the definition's anchors are 180"):
             model.detect(batch, files.everywhere(batch))
 
@@ -145,12 +139,12 @@ def test_ssd_of_torchvision(tmp_path):
         "Anchors": {"Kind": "ssd", "Ratios": ratios, "Scales": scales, "Strides": steps},
         "Tensors": {"Scores": "scores", "Boxes": "boxes"},
     }  # fmt: skip
-    model = support.load(tmp_path, members((64, 96), output, 3))
+    model = load(tmp_path, members((64, 96), output, 3))
     batch = files.pixels((2, 3, 64, 96))
     for index, found in enumerate(model.detect(batch, files.everywhere(batch))):
         with torch.no_grad():
             wanted = net([files.scaled(batch[index])])[0]
-        support.assert_same(found, wanted["boxes"], wanted["scores"], wanted["labels"] - 1)
+        assert_same(found, wanted["boxes"], wanted["scores"], wanted["labels"] - 1)
 
 
 def torchvision_anchors(generator, image, grids):
@@ -197,7 +191,7 @@ def test_yolox_without_its_decoding(tmp_path):
     files.export(net, tmp_path / "net.onnx", (1, 3, 64, 96), names=("output",))
     output = {"Kind": "Rows", "BoxFormat": "cxcywh", "Objectness": True, "Encoding": "grid", "Strides": [8, 16]}
     output |= {"Suppress": True, "Overlap": 0.5, "Threshold": 0.25}
-    model = support.load(tmp_path, members((64, 96), output, 2))
+    model = load(tmp_path, members((64, 96), output, 2))
     batch = files.pixels((1, 3, 64, 96))
     with torch.no_grad():
         rows = net(files.scaled(batch))[0].numpy()
@@ -209,10 +203,10 @@ def test_yolox_without_its_decoding(tmp_path):
                 rows[place, :4] = (x + column) * stride, (y + row) * stride, math.exp(w) * stride, math.exp(h) * stride
                 place += 1
     assert place == len(rows)
-    boxes, scores, labels, _ = support.reference_detections(torch.from_numpy(rows), 2, 0.25, 0.5, objectness=True)
+    boxes, scores, labels, _ = reference_detections(torch.from_numpy(rows), 2, 0.25, 0.5, objectness=True)
     found = model.detect(batch, files.everywhere(batch))[0]
-    support.assert_same(found, boxes, scores, labels)
-    wrong = support.load(tmp_path, members((64, 96), {**output, "Strides": [16]}, 2))
+    assert_same(found, boxes, scores, labels)
+    wrong = load(tmp_path, members((64, 96), {**output, "Strides": [16]}, 2))
     with pytest.raises(ModelError, match="120 boxes per image, but Strides make 24 cells"):
         wrong.detect(batch, files.everywhere(batch))
 
@@ -255,7 +249,7 @@ def rotated_reference(table, threshold, overlap):
 def test_rotated_boxes_through_the_engine(tmp_path):
     net = Rotated().eval()
     path = files.export(net, tmp_path / "net.onnx", (1, 3, 64, 96))
-    support.add_texts(path, task="obb", names="{0: 'ship', 1: 'plane'}")
+    add_texts(path, task="obb", names="{0: 'ship', 1: 'plane'}")
     definition = describe_onnx(path)
     assert definition["ModelConfiguration"]["Output"]["Angle"] == "radians"
     assert [one["Name"] for one in definition["Classes"]] == ["ship", "plane"]
@@ -264,35 +258,27 @@ def test_rotated_boxes_through_the_engine(tmp_path):
         table = net(files.scaled(pixels[np.newaxis]))[0].T
     wanted = rotated_reference(table, 0.5, 0.3)
     assert len(wanted) > 5
-    model = support.load(tmp_path, definition, {"threshold": "0.5", "nms_overlap": "0.3"})
+    model = load(tmp_path, definition, {"threshold": "0.5", "nms_overlap": "0.3"})
     found = model.detect(pixels[np.newaxis], np.ones((1, 64, 96), bool))[0]
     assert len(found.rings) == len(wanted)
     for ring, score, (polygon, other, _) in zip(found.rings, found.scores, wanted):
         assert abs(score - other) < 1e-4
         assert shapely.Polygon(ring[0]).symmetric_difference(polygon).area < 0.01
 
-    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 64, "width": 96, "crs": "EPSG:32633"}
-    with rasterio.open(tmp_path / "scene.tif", "w", transform=transform, **profile) as raster:
-        raster.write(pixels)
+    source, output = engine.write_raster(tmp_path / "scene.tif", pixels), str(tmp_path / "out.gpkg")
     (tmp_path / "model.emd").write_text(json.dumps({**definition, "Padding": 0}))
-    options = jobs.RunOptions(processor=jobs.CPU, workers=1, arguments={"threshold": "0.5", "nms_overlap": "0.3"})
-    source = (jobs.RasterInput(str(tmp_path / "scene.tif")),)
-    output = str(tmp_path / "out.gpkg")
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    job = jobs.DetectObjects(source, str(tmp_path / "model.emd"), output, options, run_nms=False)
-    client.run_job(job, on_event=lambda _: None, is_cancelled=lambda: False, environment=environment)
-    meta, _, geometries, data = pyogrio.raw.read(output)
-    fields = dict(zip(meta["fields"], data))
+    asked = engine.options(threshold=0.5, nms_overlap=0.3)
+    engine.run(jobs.DetectObjects((source,), str(tmp_path / "model.emd"), output, asked, run_nms=False))
+    shapes, fields = engine.read_layer(output)
     order = np.argsort(-fields["Confidence"], kind="stable")
     frame = shapely.box(0, 0, 96, 64)
     wanted = [one for one in wanted if one[0].intersection(frame).area > 0]
-    assert len(geometries) == len(wanted)
+    assert len(shapes) == len(wanted)
     assert list(fields["Class"][order]) == [("ship", "plane")[label] for _, _, label in wanted]
-    for geometry, (polygon, _, _) in zip(shapely.from_wkb(geometries)[order], wanted):
-        placed = shapely.transform(polygon.intersection(frame), lambda xy: np.stack(transform * xy.T, axis=1))
-        assert shapely.intersection(geometry, placed).area > 0.99 * placed.area
-        assert geometry.area <= shapely.transform(polygon, lambda xy: xy * 0.5).area * 1.0001
+    for shape, (polygon, _, _) in zip(engine.to_pixels(shapes[order]), wanted):
+        visible = polygon.intersection(frame)
+        assert shape.intersection(visible).area > 0.99 * visible.area
+        assert shape.area <= polygon.area * 1.0001
 
 
 def test_what_contradicts_itself_is_told_with_the_member():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -20,13 +16,7 @@ from onnx import TensorProto, helper
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-_spec = importlib.util.spec_from_file_location("onnx_support", Path(__file__).with_name("onnx_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["onnx_support"] = support
-_spec.loader.exec_module(support)
-files = support.files
-load = support.load
-segmentation = support.segmentation
+from .onnx_support import files, load, segmentation  # noqa: E402
 
 
 def test_truncated_file(tmp_path):

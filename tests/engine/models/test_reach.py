@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
-rasterio = pytest.importorskip("rasterio")
-from deep_raster.engine import client, events, jobs  # noqa: E402
-from deep_raster.engine.environment import Environment  # noqa: E402
+pytest.importorskip("rasterio")
+from deep_raster.engine import events, jobs  # noqa: E402
 from deep_raster.engine.models.onnx_describe import describe_onnx  # noqa: E402
 from deep_raster.engine.models.onnx_reach import onnx_reach  # noqa: E402
 from deep_raster.engine.models.receptive import measure_reach  # noqa: E402
 from deep_raster.engine.package.dlpk import open_package  # noqa: E402
 from torch import nn  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
+from . import engine_support as engine  # noqa: E402
+from . import network_files as files  # noqa: E402
+
 HEIGHT, WIDTH = 600, 876
 
 
@@ -171,28 +166,17 @@ def model(folder, kind, net):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scene")
     pixels = files.pixels((3, HEIGHT, WIDTH), seed=9)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": HEIGHT, "width": WIDTH, "crs": "EPSG:32633"}
-    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
-    with rasterio.open(folder / "scene.tif", "w", transform=transform, **profile) as raster:
-        raster.write(pixels)
-    yield jobs.RasterInput(str(folder / "scene.tif")), pixels
-    client.shutdown_engines()
+    return engine.write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", pixels), pixels
 
 
 def classify(source, path, output, **arguments):
     """Return the class map and the sentence about its tiles."""
     told = []
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    options = jobs.RunOptions(
-        processor=jobs.CPU, workers=1, arguments=arguments, trust=(open_package(path, cache=output.parent).digest,)
-    )
-    job = jobs.ClassifyPixels((source,), str(path), str(output), options)
-    client.run_job(job, on_event=told.append, is_cancelled=lambda: False, environment=environment, keep_warm=True)
+    asked = engine.options((open_package(path, cache=output.parent).digest,), **arguments)
+    engine.run(jobs.ClassifyPixels((source,), str(path), str(output), asked), told)
     texts = [one.text for one in told if isinstance(one, events.Log)]
-    with rasterio.open(output) as raster:
-        return raster.read(1), next(one for one in texts if "tiles (" in one)
+    return engine.read_classes(output), next(one for one in texts if "tiles (" in one)
 
 
 def check_seams(tmp_path, scene, kind):

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 tf = pytest.importorskip("tensorflow")
 from deep_raster.engine.errors import DeepRasterError, ModelError, TrustError  # noqa: E402
 from deep_raster.engine.models import tensorflow_models  # noqa: E402
 from deep_raster.engine.models.tensorflow_graph import check_graph  # noqa: E402
 from deep_raster.engine.models.tensorflow_operations import ALLOWED  # noqa: E402
 
+from . import network_files as files  # noqa: E402
+
 pytestmark = pytest.mark.tensorflow
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
 
 v1 = tf.compat.v1
 DETECTOR = {

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
 import keras
-import pyogrio
-import rasterio
-import shapely
 import tensorflow as tf
 import torch
 import torchvision
-from deep_raster.engine import client, jobs
-from deep_raster.engine.environment import Environment
+from deep_raster.engine import jobs
 from deep_raster.engine.errors import TrustError
 from deep_raster.engine.models.onnx_describe import describe_onnx
 from deep_raster.engine.package.dlpk import open_package
 from torch import nn
 
+from . import engine_support as engine
+from . import network_files as files
+
 pytestmark = pytest.mark.tensorflow
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
-
-TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_engine_is_left():
-    yield
-    client.shutdown_engines()
 
 
 def scene(folder, height, width):
     pixels = files.pixels((3, height, width), seed=9)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": height, "width": width}
-    with rasterio.open(folder / "scene.tif", "w", crs="EPSG:32633", transform=TRANSFORM, **profile) as raster:
-        raster.write(pixels)
-    return (jobs.RasterInput(str(folder / "scene.tif")),), pixels
+    return (engine.write_raster(folder / "scene.tif", pixels),), pixels
 
 
 def write_package(folder, members, **changes):
@@ -58,47 +36,10 @@ def write_package(folder, members, **changes):
     return str(path)
 
 
-def run(job):
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    return client.run_job(
-        job, on_event=lambda _: None, is_cancelled=lambda: False, environment=environment, keep_warm=True
-    )
-
-
-def options(trust=(), **arguments):
-    return jobs.RunOptions(arguments=arguments, processor=jobs.CPU, workers=1, trust=trust)
-
-
 def pointwise(channels):
     """A network that looks at single pixels, so that tiling cannot matter."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, channels, 1)).eval()
-
-
-def read_layer(path):
-    """Bounds and fields of the features."""
-    meta, _, geometries, data = pyogrio.raw.read(path)
-    fields = dict(zip(meta["fields"], data))
-    return shapely.bounds(shapely.from_wkb(geometries)), fields
-
-
-def on_the_map(boxes):
-    """Pixel boxes (xmin, ymin, xmax, ymax) as map boxes."""
-    left, top = TRANSFORM * (boxes[:, 0], boxes[:, 1])
-    right, bottom = TRANSFORM * (boxes[:, 2], boxes[:, 3])
-    return np.stack([left, bottom, right, top], 1)
-
-
-def same_objects(output, boxes, scores, labels, size=(96, 64)):
-    """Compare with pixel boxes, which the tool cuts off at the raster's edge."""
-    boxes = np.clip(boxes, 0, [*size, *size])
-    found, fields = read_layer(output)
-    confidence, names = fields["Confidence"], fields["Class"]
-    assert len(found) == len(boxes) > 3
-    order, wanted = np.argsort(-confidence, kind="stable"), np.argsort(-scores, kind="stable")
-    np.testing.assert_allclose(confidence[order], scores[wanted], atol=1e-4)
-    np.testing.assert_allclose(found[order], on_the_map(boxes)[wanted], rtol=0, atol=0.5 * 0.01)
-    assert list(names[order]) == [f"kind {label + 1}" for label in labels[wanted]]
 
 
 def test_onnx_pixels_in_many_tiles(tmp_path):
@@ -106,12 +47,10 @@ def test_onnx_pixels_in_many_tiles(tmp_path):
     net = pointwise(4)
     members = describe_onnx(files.export(net, tmp_path / "net.onnx", (1, 3, 64, 64), dynamic=(0, 2, 3)))
     package = write_package(tmp_path, members, ImageWidth=64, ImageHeight=64, Padding=8, Classes=files.classes(4, 10))
-    run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), options()))
+    engine.run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options()))
     with torch.no_grad():
         wanted = net(files.scaled(pixels[None])).argmax(1)[0].numpy() + 10
-    with rasterio.open(tmp_path / "out.tif") as raster:
-        assert raster.transform == TRANSFORM
-        assert (raster.read(1) == wanted).mean() >= 0.9999
+    assert (engine.read_classes(tmp_path / "out.tif") == wanted).mean() >= 0.9999
 
 
 def test_onnx_objects(tmp_path):
@@ -133,14 +72,16 @@ def test_onnx_objects(tmp_path):
     members = describe_onnx(files.export(net, tmp_path / "net.onnx", (1, 3, 64, 96)))
     package = write_package(tmp_path, members, Padding=0, Classes=files.classes(2))
     output = str(tmp_path / "out.gpkg")
-    run(jobs.DetectObjects(inputs, package, output, options(threshold="0.55", nms_overlap="0.3"), run_nms=False))
+    engine.run(
+        jobs.DetectObjects(inputs, package, output, engine.options(threshold="0.55", nms_overlap="0.3"), run_nms=False)
+    )
     with torch.no_grad():
         table = net(files.scaled(pixels[None]))[0].T
     scores, labels = table[:, 4:].max(1)
     keep = scores > 0.55
     boxes = torchvision.ops.box_convert(table[keep, :4], "cxcywh", "xyxy")
     kept = torchvision.ops.batched_nms(boxes, scores[keep], labels[keep], 0.3)
-    same_objects(output, boxes[kept].numpy(), scores[keep][kept].numpy(), labels[keep][kept].numpy())
+    engine.same_objects(output, boxes[kept].numpy(), scores[keep][kept].numpy(), labels[keep][kept].numpy())
 
 
 def test_torchscript_only_with_the_packages_hash(tmp_path):
@@ -159,15 +100,14 @@ def test_torchscript_only_with_the_packages_hash(tmp_path):
         "Classes": files.classes(3, 0),
     }
     package = write_package(tmp_path, members)
-    job = jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), options())
+    job = jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options())
     with pytest.raises(TrustError, match="sha256:"):
-        run(job)
+        engine.run(job)
     digest = open_package(package, cache=tmp_path / "cache").digest
-    run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), options((digest,))))
+    engine.run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options((digest,))))
     with torch.no_grad():
         wanted = net(files.scaled(pixels[None])).argmax(1)[0].numpy()
-    with rasterio.open(tmp_path / "out.tif") as raster:
-        assert (raster.read(1) == wanted).mean() >= 0.9999
+    assert (engine.read_classes(tmp_path / "out.tif") == wanted).mean() >= 0.9999
 
 
 def test_tensorflow_objects(tmp_path):
@@ -202,11 +142,11 @@ def test_tensorflow_objects(tmp_path):
         "Classes": files.classes(2),
     }
     package, output = write_package(tmp_path, members), str(tmp_path / "out.gpkg")
-    run(jobs.DetectObjects(inputs, package, output, options(score_threshold="0.7"), run_nms=False))
+    engine.run(jobs.DetectObjects(inputs, package, output, engine.options(score_threshold="0.7"), run_nms=False))
     keep = answer["detection_scores"][0] > 0.7
     boxes = answer["detection_boxes"][0][keep][:, [1, 0, 3, 2]] * [96, 64, 96, 64]
     labels = answer["detection_classes"][0][keep].astype(int) - 1
-    same_objects(output, boxes, answer["detection_scores"][0][keep], labels)
+    engine.same_objects(output, boxes, answer["detection_scores"][0][keep], labels)
 
 
 def test_deeplab_pixels(tmp_path):
@@ -231,9 +171,8 @@ def test_deeplab_pixels(tmp_path):
         "Classes": files.classes(4, 0),
     }
     package = write_package(tmp_path, members)
-    run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), options(padding="4")))
-    with rasterio.open(tmp_path / "out.tif") as raster:
-        assert (raster.read(1) == wanted).mean() >= 0.9999
+    engine.run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options(padding="4")))
+    assert (engine.read_classes(tmp_path / "out.tif") == wanted).mean() >= 0.9999
 
 
 def test_keras_classes_of_features(tmp_path):
@@ -263,18 +202,13 @@ def test_keras_classes_of_features(tmp_path):
         "Classes": files.classes(3, 0),
     }
     corners = [(column, row) for row in (0, 64) for column in (0, 64, 128)]
-    boxes = on_the_map(np.array([[x + 20, y + 20, x + 44, y + 44] for x, y in corners], float))
-    geometries = shapely.to_wkb(shapely.box(*boxes.T))
-    numbers = np.arange(len(corners))
-    pyogrio.raw.write(
-        str(tmp_path / "features.gpkg"), geometries, [numbers], ["number"], geometry_type="Polygon", crs="EPSG:32633"
-    )
+    boxes = [(x + 20, y + 20, x + 44, y + 44) for x, y in corners]
+    features = engine.write_features(tmp_path / "features.gpkg", boxes)
     package, output = write_package(tmp_path, members), str(tmp_path / "out.gpkg")
-    features = jobs.VectorInput(str(tmp_path / "features.gpkg"))
-    run(jobs.ClassifyObjects(inputs, package, output, features=features, options=options()))
+    engine.run(jobs.ClassifyObjects(inputs, package, output, features=features, options=engine.options()))
     chips = np.stack([pixels[:, y : y + 64, x : x + 64] for x, y in corners]).transpose(0, 2, 3, 1)
     wanted = np.asarray(net.predict(chips.astype("float32"), verbose=0))
-    _, fields = read_layer(output)
+    _, fields = engine.read_layer(output)
     names = {int(one): text for one, text in zip(fields["number"], fields["ClassLabel"])}
     assert [names[index] for index in range(6)] == [f"kind {value}" for value in wanted.argmax(1)]
 
@@ -310,6 +244,8 @@ def test_scripted_torchvision_objects_after_tensorflow_in_the_same_engine(tmp_pa
     scores = wanted["scores"].numpy()
     threshold = float(np.median(scores)) - 1e-3
     trust = (open_package(package, cache=tmp_path / "cache").digest,)
-    run(jobs.DetectObjects(inputs, package, output, options(trust, threshold=str(threshold)), run_nms=False))
+    engine.run(
+        jobs.DetectObjects(inputs, package, output, engine.options(trust, threshold=str(threshold)), run_nms=False)
+    )
     keep = scores > threshold
-    same_objects(output, wanted["boxes"].numpy()[keep], scores[keep], wanted["labels"].numpy()[keep] - 1)
+    engine.same_objects(output, wanted["boxes"].numpy()[keep], scores[keep], wanted["labels"].numpy()[keep] - 1)

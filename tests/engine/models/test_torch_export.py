@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import pickle
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 rasterio = pytest.importorskip("rasterio")
 smp = pytest.importorskip("segmentation_models_pytorch")
-from deep_raster.engine import client, jobs  # noqa: E402
-from deep_raster.engine.environment import Environment  # noqa: E402
+from deep_raster.engine import jobs  # noqa: E402
 from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models import torch_export  # noqa: E402
 from deep_raster.engine.models.exported_graph import is_allowed  # noqa: E402
@@ -26,11 +22,10 @@ from deep_raster.engine.package.formats import exported_with_pickles  # noqa: E4
 from deep_raster.engine.package.trust import needs_of  # noqa: E402
 from torch import nn  # noqa: E402
 
+from . import engine_support as engine  # noqa: E402
+from . import network_files as files  # noqa: E402
+
 pytestmark = pytest.mark.torch
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
 
 MEMBERS = {
     "Framework": "TorchExport",
@@ -127,27 +122,17 @@ def test_class_map_through_the_engine_without_consent(tmp_path):
     save(net, tmp_path / "model" / "net.pt2", (2, 3, 64, 96))
     (tmp_path / "model" / "model.emd").write_text(json.dumps({**MEMBERS, "ImageWidth": 128, "ImageHeight": 128}))
     pixels = files.pixels((3, 136, 208), seed=9)
-    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 136, "width": 208, "crs": "EPSG:32633"}
-    with rasterio.open(tmp_path / "scene.tif", "w", transform=transform, **profile) as raster:
-        raster.write(pixels)
-    output = tmp_path / "classes.tif"
-    options = jobs.RunOptions(processor=jobs.CPU, workers=1, arguments={"padding": "48"})
-    source = (jobs.RasterInput(str(tmp_path / "scene.tif")),)
-    job = jobs.ClassifyPixels(source, str(tmp_path / "model" / "model.emd"), str(output), options)
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    client.run_job(job, on_event=lambda _: None, is_cancelled=lambda: False, environment=environment)
+    source, output = engine.write_raster(tmp_path / "scene.tif", pixels), tmp_path / "classes.tif"
+    engine.run(
+        jobs.ClassifyPixels((source,), str(tmp_path / "model" / "model.emd"), str(output), engine.options(padding=48))
+    )
     with torch.no_grad():
         wanted = net(files.scaled(pixels[np.newaxis])).argmax(1)[0].numpy()
-    with rasterio.open(output) as raster:
-        found = raster.read(1)
-        assert raster.transform == transform
-    assert (found == wanted).mean() >= 0.9999
+    assert (engine.read_classes(output) == wanted).mean() >= 0.9999
     assert len(np.unique(wanted)) > 1
 
 
-def test_pickled_weights_are_imported_once_into_the_safe_form(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
+def test_pickled_weights_are_imported_once_into_the_safe_form(tmp_path, cache, monkeypatch):
     net = small()
     save(net, tmp_path / "raw.pt2", (2, 3, 32, 48))
     state = io.BytesIO()
@@ -160,7 +145,7 @@ def test_pickled_weights_are_imported_once_into_the_safe_form(tmp_path, monkeypa
     with torch.no_grad():
         wanted = net(files.scaled(batch)).softmax(1).numpy()
     np.testing.assert_allclose(load(tmp_path).scores(batch, files.everywhere(batch)), wanted, atol=1e-4)
-    assert len(list((tmp_path / "cache" / "weights").glob("*.safetensors"))) == 1
+    assert len(list((cache / "weights").glob("*.safetensors"))) == 1
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled again"))
     np.testing.assert_allclose(load(tmp_path).scores(batch, files.everywhere(batch)), wanted, atol=1e-4)
 

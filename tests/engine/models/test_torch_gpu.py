@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,10 +11,7 @@ from deep_raster.engine.models.normalisation import Normalisation  # noqa: E402
 from deep_raster.engine.models.torch_runtime import HALF_TOLERANCE, Runner  # noqa: E402
 from torch import nn  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -33,8 +26,7 @@ def both(tmp_path, name, arguments):
 
 
 @pytest.mark.parametrize("name", ["unet_resnet18", "deeplab_resnet18", "psp_resnet18"])
-def test_class_maps(tmp_path, name, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
+def test_class_maps(tmp_path, name):
     cpu, gpu = both(tmp_path, name, {"predict_background": "True"})
     pixels = support.pixels((4, 3, 128, 128))
     valid = support.everywhere(pixels)
@@ -44,8 +36,7 @@ def test_class_maps(tmp_path, name, monkeypatch):
     assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() >= 0.999
 
 
-def test_objects(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
+def test_objects(tmp_path):
     cpu, gpu = both(tmp_path, "ssd_resnet18", {"threshold": "0.6", "nms_overlap": "0.3"})
     pixels = support.pixels((4, 3, 128, 128))
     everywhere = support.everywhere(pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -16,7 +15,6 @@ pytest.importorskip("segmentation_models_pytorch")
 from deep_raster.engine.errors import DefinitionError, ModelError  # noqa: E402
 from deep_raster.engine.models import loader, networks, torch_runtime  # noqa: E402
 from deep_raster.engine.models.arguments import Arguments  # noqa: E402
-from deep_raster.engine.models.loader import load_model  # noqa: E402
 from deep_raster.engine.models.normalisation import Normalisation  # noqa: E402
 from deep_raster.engine.models.receptive import measure_reach  # noqa: E402
 from deep_raster.engine.models.torch_fold import folded  # noqa: E402
@@ -24,10 +22,7 @@ from deep_raster.engine.models.torch_runtime import Runner  # noqa: E402
 from deep_raster.engine.package.emd import build_definition  # noqa: E402
 from torch import nn  # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("torch_support", Path(__file__).with_name("torch_support.py"))
-support = importlib.util.module_from_spec(_spec)
-sys.modules["torch_support"] = support
-_spec.loader.exec_module(support)
+from . import torch_support as support  # noqa: E402
 
 pytestmark = pytest.mark.torch
 MEAN, STD = (90.0, 100.0, 110.0), (40.0, 50.0, 60.0)
@@ -39,12 +34,6 @@ UNET = {
     "Depth": 3,
     "DecoderChannels": [16, 8, 8],
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(tmp_path, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
 
 
 def definition(configuration, model_type, side=64, classes=2, **changes):
@@ -77,7 +66,7 @@ def prepared(tmp_path, members, arguments=None, outputs=None):
         if name.endswith("cls_logits.weight"):
             weight.data *= 20  # detectors start where everything is background
     opened = support.package(tmp_path / "package", members, network.state_dict())
-    return load_model(opened, device="cpu", threads=1, arguments=arguments or {}), network
+    return support.loaded(opened, arguments), network
 
 
 def normalised(pixels):
@@ -181,11 +170,11 @@ def test_wrong_class_count_and_missing_bands(tmp_path):
     three = {**members, "Classes": [*members["Classes"], {"Value": 99, "Name": "more"}]}
     state = torch.load(tmp_path / "package" / "model.pth", weights_only=True)
     with pytest.raises(ModelError, match="another number of classes"):
-        load_model(support.package(tmp_path / "other", three, state), device="cpu", threads=1, arguments={})
+        support.loaded(support.package(tmp_path / "other", three, state))
     bare = {key: value for key, value in members.items() if key not in ("ExtractBands", "Normalization")}
     bare["Normalization"] = {"Method": "scale", "Scale": 255}
     with pytest.raises(DefinitionError, match="which bands"):
-        load_model(support.package(tmp_path / "third", bare, state), device="cpu", threads=1, arguments={})
+        support.loaded(support.package(tmp_path / "third", bare, state))
 
 
 # --- tiles -----------------------------------------------------------------------------------------------------------

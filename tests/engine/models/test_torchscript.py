@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +14,9 @@ from deep_raster.engine.errors import DefinitionError, ModelError, TrustError
 from deep_raster.engine.models import torchscript
 from torch import nn
 
+from . import network_files as files
+
 pytestmark = pytest.mark.torch
-_spec = importlib.util.spec_from_file_location("network_files", Path(__file__).with_name("network_files.py"))
-files = importlib.util.module_from_spec(_spec)
-sys.modules["network_files"] = files
-_spec.loader.exec_module(files)
 
 MEMBERS = {
     "Framework": "TorchScript",

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from deep_raster.engine.models.loader import load_model
 from deep_raster.engine.package.dlpk import ModelPackage, open_package
+from torch.nn import functional
 
 DATA = Path(__file__).with_name("data") / "arcgis_learn"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
@@ -72,6 +74,27 @@ def package(folder: Path, definition: dict, state: object) -> ModelPackage:
     torch.save(state, folder / definition["ModelFile"])
     (folder / "model.emd").write_text(json.dumps(definition), "utf-8")
     return open_package(folder / "model.emd", cache=folder.parent / f"{folder.name}_cache")
+
+
+def loaded(opened: ModelPackage, arguments: dict[str, str] | None = None):
+    """The network of a package, on the CPU with one thread."""
+    return load_model(opened, device="cpu", threads=1, arguments=arguments or {})
+
+
+def load(folder: Path, name: str, changes: dict | None = None, state: object = None, arguments: dict | None = None):
+    """The network of a layout with seeded weights (or ``state``), its weights, and its definition with ``changes``."""
+    definition = {**members(name), **(changes or {})}
+    state = seeded_state(name) if state is None else state
+    return loaded(package(folder / "package", definition, state), arguments), state, definition
+
+
+def convolve(images: torch.Tensor, state: dict[str, torch.Tensor], name: str, stride=1, padding=1) -> torch.Tensor:
+    return functional.conv2d(images, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
+
+
+def normalise(images: torch.Tensor, state: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    statistics = (state[f"{name}.running_mean"], state[f"{name}.running_var"])
+    return functional.batch_norm(images, *statistics, state[f"{name}.weight"], state[f"{name}.bias"])
 
 
 def pixels(shape: tuple[int, ...], high: int = 256, seed: int = 1) -> np.ndarray:
@@ -143,6 +166,11 @@ def stages(network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Te
     for name in ("layer1", "layer2", "layer3", "layer4"):
         result = maps[name] = getattr(network, name)(result)
     return maps
+
+
+def hundredths(found):
+    """Detections of arcgis.learn, whose scores are percentages, with scores on the scale 0..1."""
+    return type(found)(found.boxes, found.scores / np.float32(100), found.labels, found.rings)
 
 
 def iou(one: np.ndarray, many: np.ndarray) -> np.ndarray:

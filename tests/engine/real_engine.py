@@ -1,0 +1,16 @@
+"""Jobs through a real engine process, run by the interpreter that runs the tests."""
+
+from __future__ import annotations
+
+import sys
+
+from deep_raster.engine import client
+from deep_raster.engine.environment import Environment
+
+HERE = Environment(python=sys.executable, root="", frameworks=(), versions={})
+
+
+def run(job, told=None, is_cancelled=lambda: False, *, keep_warm=False):
+    """Have a job done and return its outputs; ``told`` is a list that takes its events, or a function of each."""
+    hear = told if callable(told) else told.append if told is not None else lambda _: None
+    return client.run_job(job, on_event=hear, is_cancelled=is_cancelled, environment=HERE, keep_warm=keep_warm)
