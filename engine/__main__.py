@@ -127,7 +127,8 @@ def main(arguments: Optional[list[str]] = None) -> None:
     asked = parser.parse_args(arguments)
     # The terminal sends Ctrl-C to the whole group; the engine obeys its parent instead, which asks it to cancel.
     signal.signal(signal.SIGINT, signal.SIG_IGN if asked.command is None else signal.default_int_handler)
-    sweep()
+    # Beside the work: what killed engines left may be large, and nobody shall wait for its removal.
+    threading.Thread(target=sweep, daemon=True).start()
     engine = Engine(_take_over_output())
     if asked.command == "run":
         _run_file(engine, asked.file)

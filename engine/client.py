@@ -28,14 +28,28 @@ DEFAULT_IDLE = 300.0
 _GREETING_TIMEOUT = 60.0
 _POLL = 0.1
 # An engine that was asked to cancel ends its busy workers at once; one that has not answered by then is ended itself.
-_CANCEL_TIMEOUT = 2.0
+_CANCEL_TIMEOUT = 1.0
+# Seconds in which an engine whose input closes ends its workers and tidies up, before the system ends it.
+_FAREWELL = 0.7
 _STDERR_LINES = 60
 
 
 class Engine:
-    """One engine process. Not to be used by two threads at a time."""
+    """One engine process. Not to be used by two threads at a time.
 
-    def __init__(self, environment: Environment, idle: float = DEFAULT_IDLE) -> None:
+    Args:
+        environment: whose interpreter runs it.
+        idle: seconds without a job after which it ends by itself.
+        is_cancelled: asked while it starts.
+
+    Raises:
+        EnvironmentFault: it does not start.
+        JobCancelled: ``is_cancelled`` became true before it had started.
+    """
+
+    def __init__(
+        self, environment: Environment, idle: float = DEFAULT_IDLE, is_cancelled: IsCancelled = lambda: False
+    ) -> None:
         self.python = environment.python
         self._lines: queue.Queue[Optional[str]] = queue.Queue()
         self._errors: Deque[str] = collections.deque(maxlen=_STDERR_LINES)
@@ -71,7 +85,11 @@ class Engine:
         ]
         for reader in self._readers:
             reader.start()
-        self._await_greeting()
+        try:
+            self._greet(self._first_line(is_cancelled))
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -131,11 +149,11 @@ class Engine:
         with contextlib.suppress(OSError):
             self._requests.close()
         try:
-            self._process.wait(timeout=1)
+            self._process.wait(timeout=_FAREWELL)
         except subprocess.TimeoutExpired:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=5)
+                self._process.wait(timeout=_FAREWELL)
 
     def _request(self, message: Dict[str, Any]) -> None:
         try:
@@ -154,23 +172,28 @@ class Engine:
             return None
         return events.from_dict(members)
 
-    def _await_greeting(self) -> None:
-        try:
-            line = self._lines.get(timeout=_GREETING_TIMEOUT)
-        except queue.Empty:
-            self.kill()
-            raise EnvironmentFault(
-                f"The engine did not answer within {_GREETING_TIMEOUT:g} seconds.",
-                stage="starting the engine",
-                file=self.python,
-                hint="Check that no virus scanner holds the file back, then try again.",
-            ) from None
+    def _first_line(self, is_cancelled: IsCancelled) -> Optional[str]:
+        """Wait for the first line of output and return it; None if the process ends without any."""
+        end = time.monotonic() + _GREETING_TIMEOUT
+        while time.monotonic() < end:
+            if is_cancelled():
+                raise JobCancelled("The job was cancelled.")
+            with contextlib.suppress(queue.Empty):
+                return self._lines.get(timeout=_POLL)
+        raise EnvironmentFault(
+            f"The engine did not answer within {_GREETING_TIMEOUT:g} seconds.",
+            stage="starting the engine",
+            file=self.python,
+            hint="Check that no virus scanner holds the file back, then try again.",
+        )
+
+    def _greet(self, line: Optional[str]) -> None:
+        """Check the greeting, so that both sides can refuse to misunderstand each other."""
         try:
             hello = json.loads(line) if line is not None else None
         except ValueError:
             hello = None
         if not isinstance(hello, dict) or hello.get("event") != "hello":
-            self.kill()
             raise EnvironmentFault(
                 "The engine did not start." + self._tail(),
                 stage="starting the engine",
@@ -178,7 +201,6 @@ class Engine:
                 hint="Run “Set up environment” (deepraster:setupenvironment) again.",
             )
         if hello.get("protocol") != PROTOCOL:
-            self.kill()
             raise EnvironmentFault(
                 f"The engine speaks protocol {hello.get('protocol')}, this plugin {PROTOCOL}.",
                 stage="starting the engine",
@@ -231,7 +253,7 @@ def run_job(
     Args:
         job: what to do.
         on_event: called in this thread with progress, log lines and metrics.
-        is_cancelled: asked ten times a second.
+        is_cancelled: asked ten times a second, also while the engine starts.
         environment: the interpreter to use; None to find it.
         keep_warm: leave the engine and its loaded networks running for the next job (the desktop).
         idle: seconds after which a warm engine ends by itself.
@@ -240,7 +262,7 @@ def run_job(
         DeepRasterError: see :meth:`Engine.run`; EnvironmentFault if there is no usable environment.
     """
     environment = environment or find_environment()
-    engine = _take(environment, idle)
+    engine = _take(environment, idle, is_cancelled)
     try:
         return engine.run(job, on_event, is_cancelled)
     finally:
@@ -257,7 +279,7 @@ def shutdown_engines() -> None:
         engine.kill()
 
 
-def _take(environment: Environment, idle: float) -> Engine:
+def _take(environment: Environment, idle: float, is_cancelled: IsCancelled) -> Engine:
     """Return a resting engine of this interpreter, or start one."""
     with _lock:
         for engine in list(_resting):
@@ -267,7 +289,7 @@ def _take(environment: Environment, idle: float) -> Engine:
                 _resting.remove(engine)
                 _busy.append(engine)
                 return engine
-    engine = Engine(environment, idle)
+    engine = Engine(environment, idle, is_cancelled)
     with _lock:
         _busy.append(engine)
     return engine

@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import IO, Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
+from .. import locks
 from ..errors import OutputError
 from ..workers.frames import FrameError
 
@@ -85,7 +86,7 @@ class WorkFolder:
         with contextlib.ExitStack() as stack:
             with _refusals(self.path):
                 file = stack.enter_context((self.path / LOCK).open("a+b"))
-            if not _lock(file):
+            if not locks.take(file):
                 raise OutputError(
                     "Another job is writing the same output.",
                     stage="preparing the output",
@@ -244,19 +245,3 @@ def _free(path: Path) -> str:
     with contextlib.suppress(OSError):
         return f" {shutil.disk_usage(path.parent).free / 1e6:.3g} MB are free there."
     return ""
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Take the file's lock for as long as it is open; False if another process has it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

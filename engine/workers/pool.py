@@ -41,6 +41,11 @@ _BAD_LUCK = 5
 _POLL = 0.1
 # The loop comes round ten times a second; after a longer pause it was not running (a suspended machine).
 _PAUSE = 5.0
+# Seconds that a cancel, or an error, waits for killed workers: under load those take long to be cleared away, and
+# nobody needs them for it.
+_FAREWELL = 0.5
+# Seconds that a new worker waits for the memory of a GPU that the one before it held.
+_VACATED = 5.0
 # Messages that wait for the engine; then workers wait, so that a flood of them cannot fill its memory.
 _WAITING = 256
 
@@ -138,12 +143,13 @@ class WorkerPool:
     def place(self, slots: Sequence[Slot]) -> None:
         """Make the pool have exactly one worker per slot; workers already in such a slot are kept."""
         wanted = collections.Counter(slots)
-        for worker in list(self._workers):
+        leaving = []
+        for worker in self._workers:
             if wanted[worker.slot] > 0:
                 wanted[worker.slot] -= 1
             else:
-                self._workers.remove(worker)
-                worker.kill()
+                leaving.append(worker)
+        self._end(leaving, _VACATED if any(one.slot.device != "cpu" for one in leaving) else 0.0)
         for slot in wanted.elements():
             self._start(slot)
 
@@ -191,14 +197,23 @@ class WorkerPool:
                 before = self._forgive_pause(before)
                 self._end_hung_workers(run)
         except BaseException:
-            self._end_busy_workers()
+            self._end([one for one in self._workers if one.task is not None], _FAREWELL)
             raise
 
     def close(self) -> None:
         """End all workers, without waiting for any."""
         for worker in self._workers:
-            worker.kill(wait=False)
+            worker.kill()
         self._workers.clear()
+
+    def _end(self, workers: Sequence[WorkerProcess], within: float = 0.0) -> None:
+        """End workers of the pool, all at once, and wait until they are gone, for so many seconds at most."""
+        for worker in workers:
+            self._workers.remove(worker)
+            worker.kill()
+        end = time.monotonic() + within
+        for worker in workers:
+            worker.ended(max(0.0, end - time.monotonic()))
 
     def _start(self, slot: Slot) -> None:
         try:
@@ -295,8 +310,7 @@ class WorkerPool:
                 )
 
     def _replace(self, worker: WorkerProcess) -> None:
-        self._workers.remove(worker)
-        worker.kill()
+        self._end([worker], _VACATED if worker.slot.device != "cpu" else 0.0)
         self._start(worker.slot)
 
     def _recycle(self, worker: WorkerProcess, run: _Run) -> None:
@@ -348,12 +362,6 @@ class WorkerPool:
                 # Its reader thread will report the death, and the task is done again like any other lost one.
                 worker.hung = True
                 worker.deadline = float("inf")
-                worker.kill()
-
-    def _end_busy_workers(self) -> None:
-        for worker in list(self._workers):
-            if worker.task is not None:
-                self._workers.remove(worker)
                 worker.kill()
 
 

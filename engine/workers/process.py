@@ -21,6 +21,11 @@ Arrival = Tuple["WorkerProcess", Optional[Dict[str, Any]]]
 
 _STDERR_LINES = 60
 _NICENESS = 5
+# Seconds that its exit code, and what it wrote last, may take to arrive. The thread that reads its pipe waits for them,
+# as the engine's main thread must be able to answer a cancel.
+_LAST_WORDS = 2.0
+# Seconds until a killed process is gone, unless the system is stuck; it is waited for so that no zombie stays.
+_TAKEN_AWAY = 60.0
 
 
 class WorkerProcess:
@@ -69,11 +74,6 @@ class WorkerProcess:
         outside = self._process.returncode in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
         return outside and not self.hung and not self._fault
 
-    def reject(self, fault: str) -> None:
-        """End the worker because it does not keep to the protocol; its reader reports the death."""
-        self._fault = fault
-        self.kill()
-
     def send(self, number: int, task: str, payload: Dict[str, Any], scratch: Path, lease: float) -> bool:
         """Hand out a task with ``lease`` seconds to answer; False if the worker is already gone."""
         message = {
@@ -94,24 +94,38 @@ class WorkerProcess:
         self.deadline = time.monotonic() + lease
         return True
 
-    def kill(self, wait: bool = True) -> None:
-        """End the worker and whatever it started, at once; ``wait`` until the system has taken it away."""
+    def kill(self) -> None:
+        """Tell the system to end the worker and whatever it started, at once; :meth:`ended` tells when it has."""
         with contextlib.suppress(OSError):
-            if os.name == "posix":
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
+            if os.name != "posix":
                 self._process.kill()
-        if wait:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=5)
+            elif self._is_number_ours():
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _is_number_ours(self) -> bool:
+        """Return whether the process id still stands for the worker, or for a group of what it left behind.
+
+        The system gives a number out again only after the worker was waited for and its group is empty; then a process
+        of that number is somebody else's.
+        """
+        if self._process.returncode is None:
+            return True
+        try:
+            os.kill(self._process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def ended(self, within: float = 0.0) -> bool:
+        """Return whether the system has taken the process away, after at most so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=within)
+        return self._process.returncode is not None
 
     def cause_of_death(self) -> str:
         """Return a sentence about how the worker ended, with the last lines it wrote."""
         if self.hung:
             return "gave no sign of life in time and was ended"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=2)
-        self._drain.join(timeout=1)
         code = self._process.returncode
         if self._fault:
             sentence = f"sent what is no message of this protocol and was ended ({self._fault})"
@@ -134,16 +148,17 @@ class WorkerProcess:
                 message = message and messages.check(message)
             except frames.FrameError as error:
                 # A worker that was killed in the middle of a sentence has done nothing wrong.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(timeout=0.5)
-                if self._process.returncode is None:
+                if not self.ended(0.5):
                     self._fault = str(error)
                 message = None
             except OSError:
                 message = None
             if message is None:
                 self.kill()
+                self.ended(_LAST_WORDS)
+                self._drain.join(timeout=_LAST_WORDS)
                 arrivals.put((self, None))
+                self.ended(_TAKEN_AWAY)
                 return
             arrivals.put((self, message))
 
