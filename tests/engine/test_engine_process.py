@@ -15,16 +15,12 @@ from pathlib import Path
 
 import pytest
 from deep_raster.engine import client, events, jobs
-from deep_raster.engine.environment import Environment
 from deep_raster.engine.errors import EnvironmentFault, JobCancelled, JobError, VectorError, WorkerError
+from processes import family, is_gone, wait_until
+from real_engine import run
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "engine" / "launch.py"
-
-
-@pytest.fixture
-def environment():
-    return Environment(python=sys.executable, root="", frameworks=(), versions={})
 
 
 @pytest.fixture(autouse=True)
@@ -50,34 +46,9 @@ def accuracy_job(tmp_path):
     return jobs.ComputeAccuracy(detected, reference, str(tmp_path / "t.csv"), min_iou=0.5)
 
 
-def run(job, environment, told=None, is_cancelled=lambda: False, **more):
-    sink = told.append if told is not None else (lambda event: None)
-    return client.run_job(job, on_event=sink, is_cancelled=is_cancelled, environment=environment, **more)
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def family(pid):
-    """All living descendants of a process."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in listing.splitlines()]
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        children = [one for one, its in pairs if its == parent]
-        found += children
-        queue += children
-    return [one for one in found if not is_gone(one)]
-
-
-def test_a_job_gives_its_named_outputs_and_events(tmp_path, environment):
+def test_a_job_gives_its_named_outputs_and_events(tmp_path):
     told = []
-    values = run(accuracy_job(tmp_path), environment, told)
+    values = run(accuracy_job(tmp_path), told)
     assert values["AP"] == pytest.approx(1.0)  # the boxes overlap by 80 of 120
     assert Path(values["OUTPUT"]).read_text().startswith("Class,")
     fractions = [event.fraction for event in told if isinstance(event, events.Progress)]
@@ -85,70 +56,67 @@ def test_a_job_gives_its_named_outputs_and_events(tmp_path, environment):
     assert any(isinstance(event, events.Log) and "precision" in event.text for event in told)
 
 
-def test_a_failure_comes_back_as_the_same_error(tmp_path, environment):
+def test_a_failure_comes_back_as_the_same_error(tmp_path):
     job = accuracy_job(tmp_path)
     broken = jobs.ComputeAccuracy(jobs.VectorInput(str(tmp_path / "none.gpkg")), job.reference, job.output)
     told = []
     with pytest.raises(VectorError) as caught:
-        run(broken, environment, told)
+        run(broken, told)
     assert "none.gpkg" in str(caught.value)
     assert any("Traceback" in getattr(event, "text", "") for event in told)
     assert not Path(job.output).exists()
 
 
-def test_a_warm_engine_is_used_again_and_ends_by_itself(tmp_path, environment):
+def test_a_warm_engine_is_used_again_and_ends_by_itself(tmp_path):
     job = accuracy_job(tmp_path)
-    run(job, environment, keep_warm=True, idle=1.5)
+    run(job, keep_warm=True, idle=1.5)
     first = client._resting[0].pid
-    run(job, environment, keep_warm=True, idle=1.5)
+    run(job, keep_warm=True, idle=1.5)
     assert [one.pid for one in client._resting] == [first]
-    time.sleep(3.0)
-    assert is_gone(first)
-    run(job, environment, keep_warm=True)
+    assert wait_until(lambda: is_gone(first), 15)
+    run(job, keep_warm=True)
     assert client._resting[0].pid != first
 
 
-def test_a_cold_engine_ends_with_its_job(tmp_path, environment):
+def test_a_cold_engine_ends_with_its_job(tmp_path):
     before = set(family(os.getpid()))
-    run(accuracy_job(tmp_path), environment)
+    run(accuracy_job(tmp_path))
     assert set(family(os.getpid())) <= before
 
 
-def test_scratch_is_gone_when_the_end_is_told(tmp_path, environment, monkeypatch):
+def test_scratch_is_gone_when_the_end_is_told(tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("DEEP_RASTER_SCRATCH", str(scratch))
     job = accuracy_job(tmp_path)
     for asked in (job, job, jobs.ComputeAccuracy(job.detected, job.reference, job.output, min_iou=3.0)):
         with contextlib.suppress(JobError):
-            run(asked, environment)
+            run(asked)
         assert os.listdir(scratch) == []
 
 
-def test_a_caller_that_raises_leaves_no_job_running(tmp_path, environment):
+def test_a_caller_that_raises_leaves_no_job_running(tmp_path):
     """An error in whoever listens (fault plan C4): a warm engine must not go on with the job unseen."""
     job = accuracy_job(tmp_path)
     before = set(family(os.getpid()))
     with pytest.raises(ZeroDivisionError):
-        client.run_job(
-            job, on_event=lambda event: 1 / 0, is_cancelled=lambda: False, environment=environment, keep_warm=True
-        )
+        run(job, told=lambda event: 1 / 0, keep_warm=True)
     assert set(family(os.getpid())) <= before
-    assert run(job, environment, keep_warm=True)["AP"] == pytest.approx(1.0)
+    assert run(job, keep_warm=True)["AP"] == pytest.approx(1.0)
 
 
-def test_a_failed_job_leaves_the_warm_engine_usable(tmp_path, environment):
+def test_a_failed_job_leaves_the_warm_engine_usable(tmp_path):
     job = accuracy_job(tmp_path)
     broken = jobs.ComputeAccuracy(job.detected, job.reference, job.output, min_iou=3.0)
     with pytest.raises(JobError, match="MIN_IOU"):
-        run(broken, environment, keep_warm=True)
+        run(broken, keep_warm=True)
     pid = client._resting[0].pid
-    run(job, environment, keep_warm=True)
+    run(job, keep_warm=True)
     assert client._resting[0].pid == pid
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a FIFO plays the source that hangs")
-def test_cancel_answers_within_two_seconds(tmp_path, environment):
+def test_cancel_answers_within_two_seconds(tmp_path):
     stop = threading.Event()
     moment = []
 
@@ -162,9 +130,9 @@ def test_cancel_answers_within_two_seconds(tmp_path, environment):
     os.mkfifo(fifo)  # opening it blocks for ever: a source that hangs
     job = jobs.ComputeAccuracy(jobs.VectorInput(str(fifo)), jobs.VectorInput(str(fifo)), str(tmp_path / "t.csv"))
     with pytest.raises(JobCancelled):
-        run(job, environment, is_cancelled=stop.is_set)
+        run(job, is_cancelled=stop.is_set)
     assert time.monotonic() - moment[0] < 2.0
-    assert family(os.getpid()) == []
+    assert not family(os.getpid())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="walks /proc")
@@ -186,51 +154,47 @@ def test_nothing_outlives_a_killed_caller(tmp_path):
         """
     )
     caller = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 10
-    while len(family(caller.pid)) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
-    time.sleep(1.0)
+    assert wait_until(lambda: len(family(caller.pid)) >= 2, 20)
+    time.sleep(1.0)  # for the worker to get stuck
     ours = family(caller.pid)
     assert len(ours) >= 2
     caller.kill()
     caller.wait()
-    end = time.monotonic() + 3
-    while not all(is_gone(pid) for pid in ours) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert all(is_gone(pid) for pid in ours)
+    assert wait_until(lambda: all(is_gone(pid) for pid in ours), 3)
 
 
-def test_a_killed_engine_is_reported_and_the_next_job_gets_a_new_one(tmp_path, environment):
+def test_a_killed_engine_is_reported_and_the_next_job_gets_a_new_one(tmp_path):
     job = accuracy_job(tmp_path)
-    run(job, environment, keep_warm=True)
-    os.kill(client._resting[0].pid, signal.SIGKILL)
-    time.sleep(0.2)
-    assert run(job, environment)["AP"] == pytest.approx(1.0)
+    run(job, keep_warm=True)
+    first = client._resting[0].pid
+    os.kill(first, signal.SIGKILL)
+    assert wait_until(lambda: is_gone(first), 5)
+    assert run(job)["AP"] == pytest.approx(1.0)
 
     fifo = tmp_path / "never.csv"
     os.mkfifo(fifo)
     stuck = jobs.ComputeAccuracy(jobs.VectorInput(str(fifo)), job.reference, job.output)
 
     def kill_it():
-        time.sleep(1.0)
+        wait_until(lambda: any("launch.py worker" in command for command in family(os.getpid()).values()), 20)
         os.kill(client._busy[0].pid, signal.SIGKILL)
 
     threading.Thread(target=kill_it).start()
     with pytest.raises(WorkerError, match="ended unexpectedly"):
-        run(stuck, environment)
+        run(stuck)
 
 
 def test_an_interpreter_that_is_none_gives_the_next_step(tmp_path):
     with pytest.raises(EnvironmentFault, match="Set up environment"):
-        run(accuracy_job(tmp_path), Environment(python=str(tmp_path / "python3"), root="", frameworks=(), versions={}))
+        run(accuracy_job(tmp_path), python=tmp_path / "python3")
     with pytest.raises(EnvironmentFault, match="did not start"):
-        run(accuracy_job(tmp_path), Environment(python="/bin/true", root="", frameworks=(), versions={}))
+        run(accuracy_job(tmp_path), python="/bin/true")
     junk = tmp_path / "python"
     for mode in (0o600, 0o700):
         junk.write_bytes(b"\0\1 for another processor")
         junk.chmod(mode)
         with pytest.raises(EnvironmentFault, match=r"could not be started.*Set up environment"):
-            run(accuracy_job(tmp_path), Environment(python=str(junk), root="", frameworks=(), versions={}))
+            run(accuracy_job(tmp_path), python=junk)
 
 
 def test_run_from_a_shell(tmp_path):

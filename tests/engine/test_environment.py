@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from deep_raster.engine import environment
 from deep_raster.engine.environment import check_environment, create_environment, find_environment
 from deep_raster.engine.errors import EnvironmentFault, JobCancelled
 from deep_raster.engine.setup import check, child, create, locations
+from processes import processes_with, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAKES = {
@@ -209,11 +209,9 @@ class TestFind:
 class TestCreate:
     def test_from_a_folder_of_wheels_then_found_and_reused(self, wheels, own_home):
         told: list[tuple[float, str]] = []
-        begin = time.monotonic()
         made = create_environment(
             (), python=sys.executable, wheels=str(wheels), on_progress=lambda *one: told.append(one)
         )
-        took = time.monotonic() - begin
         assert made.versions["numpy"] == "2.1.0"
         assert own_home in Path(made.python).parents
         fractions = [fraction for fraction, _text in told]
@@ -224,9 +222,7 @@ class TestCreate:
         assert not list((own_home / "environments").glob(".*.tmp"))
 
         assert find_environment().python == made.python
-        begin = time.monotonic()
         assert create_environment((), python=sys.executable).python == made.python  # without wheels: nothing to do
-        assert time.monotonic() - begin < took
 
         # Other requirements make another environment; that of yesterday is no longer found.
         marker = Path(made.python).parent.parent / locations.MARKER
@@ -300,10 +296,7 @@ class TestCreate:
                 (), python=sys.executable, wheels=str(wheels), is_cancelled=lambda: time.monotonic() - begin > 0.7
             )
         assert time.monotonic() - begin < 5
-        end = time.monotonic() + 3  # a killed grandchild is in the list until the system has cleared it away
-        while processes_with(str(own_home)) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not processes_with(str(own_home))
+        assert wait_until(lambda: not processes_with(str(own_home)), 3)
         assert not list((own_home / "environments").glob(f"*/{locations.MARKER}"))
 
     def test_a_second_set_up_waits_and_gets_the_same(self, wheels, own_home):
@@ -339,34 +332,14 @@ class TestCreate:
         script += ["--python", sys.executable, "--wheels", str(wheels)]
         process = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_for(lambda: processes_with("guarded.py", str(own_home)))
+            assert wait_until(lambda: processes_with("guarded.py", str(own_home)), 20)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        wait_for(lambda: not processes_with("guarded.py", str(own_home)), 3)
+        assert wait_until(lambda: not processes_with("guarded.py", str(own_home)), 3)
         made = subprocess.run(script, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
         assert Path(made.stdout.strip()).exists()
-
-
-def processes_with(*texts: str) -> list[str]:
-    """Return the command lines of running processes that hold all texts."""
-    found = []
-    for one in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = one.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if line and all(text in line for text in texts) and one.parent.name != str(os.getpid()):
-            found.append(line)
-    return found
-
-
-def wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 class TestKey:

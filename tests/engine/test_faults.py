@@ -8,19 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from deep_raster.engine import client, events, jobs
-from deep_raster.engine.environment import Environment
+from deep_raster.engine import jobs
 from deep_raster.engine.errors import JobCancelled
-from rasterio.transform import from_origin
+from pictures import write_scene
+from processes import family
+from real_engine import run
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -37,18 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scene(folder):
-    """A raster with some structure, so that classes are not noise, and a corner without data."""
-    chance = np.random.default_rng(5)
-    rough = chance.integers(0, 255, (3, SIDE // 50 + 1, SIDE // 50 + 1))
-    pixels = rough.repeat(50, 1).repeat(50, 2)[:, :SIDE, :SIDE] // 2 + chance.integers(1, 120, (3, SIDE, SIDE))
-    pixels = pixels.astype(np.uint8)
-    pixels[:, :200, :300] = 0
-    path = folder / "scene.tif"
-    profile = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": 3, "dtype": "uint8", "nodata": 0}
-    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "crs": "EPSG:32633"}
-    with rasterio.open(path, "w", transform=from_origin(4e5, 5e6, 0.5, 0.5), **profile) as file:
-        file.write(pixels)
-    return str(path)
+    return write_scene(folder / "scene.tif", SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +73,6 @@ def job(scene, model, output, **options):
     return jobs.ClassifyPixels((jobs.RasterInput(scene),), model, str(output), jobs.RunOptions(**options))
 
 
-def run(asked, told=None, is_cancelled=lambda: False):
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    sink = told.append if told is not None else (lambda event: None)
-    return client.run_job(asked, on_event=sink, is_cancelled=is_cancelled, environment=environment)
-
-
 def digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
@@ -107,13 +88,8 @@ def undisturbed(folder, scene, model):
     return path
 
 
-def workers_of(pid):
-    listing = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()]
-    engines = {int(row[0]) for row in rows if int(row[1]) == pid and "launch.py engine" in row[2]}
-    return [int(row[0]) for row in rows if int(row[1]) in engines and "launch.py worker" in row[2]]
+def predicts(event):
+    return "Predicting: part" in getattr(event, "text", "")
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -129,8 +105,9 @@ def test_killed_workers_change_no_byte(folder, scene, model, undisturbed):
     def killer():
         """Kill one worker as soon as there is one, and all of them while tiles are predicted."""
         while len(killed) < 2 and not stop.wait(0.02):
-            if not killed or any("Predicting: part" in getattr(event, "text", "") for event in told):
-                for pid in workers_of(os.getpid())[: None if killed else 1]:
+            if not killed or any(map(predicts, told)):
+                workers = [pid for pid, command in family(os.getpid()).items() if "launch.py worker" in command]
+                for pid in workers[: None if killed else 1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
 
@@ -150,23 +127,9 @@ def test_cancelled_twice_and_resumed_changes_no_byte(folder, scene, model, undis
     path = folder / "resumed.tif"
     asked = job(scene, model, path, workers=2)
     for after in (1, 2):
-        parts = []
-
-        def stop(event, parts=parts):
-            if isinstance(event, events.Progress) and "Predicting: part" in event.text:
-                parts.append(event)
-
-        started = []
-
-        def is_cancelled(parts=parts, started=started, after=after):
-            if len(parts) >= after and not started:
-                started.append(time.monotonic())
-            return bool(started)
-
-        environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
+        told = []
         with pytest.raises(JobCancelled):
-            client.run_job(asked, on_event=stop, is_cancelled=is_cancelled, environment=environment)
-        assert time.monotonic() - started[0] < 2.0
+            run(asked, told, lambda told=told, after=after: sum(map(predicts, told)) >= after)
         assert not path.exists()
     told = []
     run(asked, told)
@@ -196,8 +159,7 @@ def test_an_existing_output_stays_until_the_new_one_is_whole(folder, scene, mode
 
 def test_a_cluster_changes_no_byte_also_when_a_node_dies(folder, scene, model, undisturbed, monkeypatch):
     pytest.importorskip("distributed")
-    sys.path.insert(0, str(Path(__file__).parent / "workers"))
-    from test_cluster import NODE, Cluster
+    from .workers.test_cluster import NODE, Cluster
 
     scratch = folder / "shared"
     scratch.mkdir()
@@ -206,17 +168,17 @@ def test_a_cluster_changes_no_byte_also_when_a_node_dies(folder, scene, model, u
     cluster = Cluster(folder / "nodes", preload=NODE)
     path = folder / "cluster.tif"
 
-    def kill():
-        time.sleep(6.0)
-        cluster.processes[-1].kill()
+    parts = []
 
-    thread = threading.Thread(target=kill)
+    def kill_in_the_middle(event):
+        if predicts(event):
+            parts.append(event)
+            cluster.processes[-1].kill()
+
     try:
         cluster.connect().close()
-        thread.start()
-        run(job(scene, model, path, cluster=cluster.address))
-        thread.join()
+        run(job(scene, model, path, cluster=cluster.address), kill_in_the_middle)
     finally:
         cluster.close()
-        sys.path.pop(0)
+    assert parts
     assert digest(path) == digest(undisturbed)

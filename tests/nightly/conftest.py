@@ -17,6 +17,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import nightly_models
 from nightly_support import SCALE, Host, digest
+from pictures import picture, write_cog, write_scene
+from range_server import RangeServer
 
 REPORT = Path(__file__).resolve().parents[2] / "build" / "nightly"
 _figures: list[dict] = []
@@ -48,7 +50,7 @@ def workshop(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scene(workshop):
     """A deflate GeoTIFF of 400 tiles of 256 pixels, three 8-bit bands, with a corner without data."""
-    return nightly_models.write_scene(workshop / "scene" / "scene.tif", 20 * 256)
+    return write_scene(workshop / "scene" / "scene.tif", 20 * 256)
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +59,18 @@ def model(workshop):
     return nightly_models.write_pixel_network(workshop / "model")
 
 
+def _done(folder, job_of):
+    """Have a job for an output in a new folder done; return the output and the host."""
+    folder.mkdir()
+    host = Host(job_of(folder / "classes.tif"), folder / "run")
+    assert host.wait() == "done", host.message
+    return folder / "classes.tif", host
+
+
 @pytest.fixture(scope="session")
 def undisturbed(workshop, scene, model):
     """(path, digest, seconds, seconds to the first finished part) of a pixel job that nobody disturbed."""
-    output = workshop / "undisturbed" / "classes.tif"
-    output.parent.mkdir()
-    host = Host(nightly_models.pixel_job(scene, model, output), workshop / "undisturbed" / "run")
-    assert host.wait() == "done", host.message
+    output, host = _done(workshop / "undisturbed", lambda path: nightly_models.pixel_job(scene, model, path))
     first = next(one["t"] for one in host.events if "Predicting" in str(one.get("text")))
     return output, digest(output), host.seconds, first - host.started
 
@@ -77,11 +84,7 @@ def numbered(workshop):
 @pytest.fixture(scope="session")
 def small_digest(workshop, numbered, model):
     """The digest of the undisturbed output of the network on the scene of 100 tiles."""
-    output = workshop / "small" / "classes.tif"
-    output.parent.mkdir()
-    host = Host(nightly_models.pixel_job(numbered, model, output), workshop / "small" / "run")
-    assert host.wait() == "done", host.message
-    return digest(output)
+    return digest(_done(workshop / "small", lambda path: nightly_models.pixel_job(numbered, model, path))[0])
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +96,38 @@ def function(workshop):
 @pytest.fixture(scope="session")
 def calm(workshop, numbered, function):
     """(path, digest, seconds) of the output of the packaged function that does not misbehave."""
-    output = workshop / "calm" / "classes.tif"
-    output.parent.mkdir()
     nightly_models.set_fault(numbered)
-    host = Host(nightly_models.function_job(numbered, function, output), workshop / "calm" / "run")
-    assert host.wait() == "done", host.message
+    output, host = _done(workshop / "calm", lambda path: nightly_models.function_job(numbered, function, path))
     return output, digest(output), host.seconds
+
+
+@pytest.fixture
+def own_places(tmp_path, monkeypatch):
+    """Caches and consents of this test alone, for jobs that run task by task in this process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="module")
+def folder(workshop, request):
+    """The folder of the tests of a module."""
+    made = workshop / request.module.__name__.rpartition(".")[2]
+    made.mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def cog(folder, request):
+    """A Cloud-Optimised GeoTIFF with the sides that the module names."""
+    return write_cog(folder / "scene.tif", picture(request.module.SIDE))
+
+
+@pytest.fixture(scope="module")
+def server(cog):
+    """A server of that file."""
+    made = RangeServer(cog.read_bytes())
+    yield made
+    made.close()
 
 
 def pytest_sessionfinish(session):

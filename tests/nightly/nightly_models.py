@@ -10,22 +10,7 @@ import onnx
 import rasterio
 from deep_raster.engine import jobs
 from deep_raster.engine.package.dlpk import write_package
-from rasterio.transform import from_origin
-
-
-def write_scene(path: Path, side: int) -> str:
-    """Write a square scene with large shapes and noise; its upper left corner holds no data."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    chance = np.random.default_rng(5)
-    rough = chance.integers(0, 255, (3, side // 50 + 1, side // 50 + 1))
-    pixels = rough.repeat(50, 1).repeat(50, 2)[:, :side, :side] // 2 + chance.integers(1, 120, (3, side, side))
-    pixels = pixels.astype(np.uint8)
-    pixels[:, :200, :300] = 0
-    profile = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "nodata": 0}
-    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 1}
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5e6, 0.5, 0.5), **profile) as file:
-        file.write(pixels)
-    return str(path)
+from pictures import write_scene
 
 
 def write_pixel_network(folder: Path, side: int = 256) -> str:

@@ -15,29 +15,18 @@ import pytest
 import rasterio
 from deep_raster.engine import jobs
 from deep_raster.engine.errors import SourceLostError
+from nightly_models import pixel_job
 from nightly_support import Host, Watch, digest, work_folder
-from rasterio.transform import from_origin
+from pictures import picture, write_picture
 from rasters_support import TILE, Network, Session, layer_of, run, use, write, write_definition
 from rasters_support import scene as squares_scene
-from sources_support import classes_of, picture
+from sources_support import classes_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 SIDE, BLOCK, PADDING = 1536, 128, 8
 
 
-def write_tiles(path, pixels, **options):
-    profile = {"driver": "GTiff", "count": 3, "height": SIDE, "width": SIDE, "dtype": "uint8", "crs": "EPSG:32633"}
-    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "interleave": "pixel"}
-    with rasterio.open(path, "w", transform=from_origin(4e5, 5e6, 0.5, 0.5), **profile, **options) as file:
-        file.write(pixels)
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(workshop):
-    made = workshop / "files"
-    made.mkdir()
-    return made
+def write_tiles(path, pixels):
+    return write_picture(path, pixels, BLOCK, interleave="pixel")
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +40,7 @@ def expected(folder, sound, model):
 
 
 def job(path, model, output, **arguments):
-    options = jobs.RunOptions(workers=2, arguments={"padding": str(PADDING), **arguments})
-    return jobs.ClassifyPixels((jobs.RasterInput(str(path)),), model, str(output), options)
+    return pixel_job(str(path), model, output, workers=2, arguments={"padding": str(PADDING), **arguments})
 
 
 def classified(path, model, output, **arguments):
@@ -134,8 +122,7 @@ def test_a_damaged_overview_does_not_matter_where_it_is_not_read(folder, sound, 
     found = []
     for number, one in enumerate((sound, path)):
         output = folder / f"coarse{number}.tif"
-        options = jobs.RunOptions(workers=2, cell_size=2.0, arguments={"padding": str(PADDING)})
-        asked = jobs.ClassifyPixels((jobs.RasterInput(str(one)),), model, str(output), options)
+        asked = pixel_job(str(one), model, output, workers=2, cell_size=2.0, arguments={"padding": str(PADDING)})
         host = Host(asked, folder / f"coarse{number}.run")
         assert host.wait() == "done" or "overview.tif" in host.message
         found.append(classes_of(output) if output.exists() else None)
@@ -184,7 +171,7 @@ def test_a_raster_that_changes_under_a_running_job(folder, sound, model, figure,
     assert host.end["end"] == "failed", host.end
     assert "was changed or removed" in host.message and f"{name}.tif" in host.message
     assert not watch.seen and not output.exists() and not host.left()
-    figure(f"S3 raster {name}d during the run", "named, nothing written", "no mixture", True)
+    figure(f"S3 {name} during the run", "named, nothing written", "no mixture", True)
     if fault in (replace, overwrite):
         again = Host(job(path, model, output), folder / f"{name}.again")
         assert again.wait() == "done", again.message
@@ -202,16 +189,14 @@ class Between(Session):
     def each(self, task, payloads, on_receipt, placement=None):
         for index, payload in enumerate(payloads):
             on_receipt(index, payload, self.call(task, payload))
-            if index == 0 and task != "publish_chips":
+            if index == 0 and task != "name_chips":
                 self.act()
         return []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", ["detect", "objects", "chips"])
-def test_the_other_jobs_notice_too(tmp_path, monkeypatch, kind, fault):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def test_the_other_jobs_notice_too(tmp_path, own_places, monkeypatch, kind, fault):
     pixels, squares = squares_scene(700, 1400)
     raster = write(tmp_path / "raster.tif", pixels)
     write(tmp_path / "other.tif", 200 - pixels)

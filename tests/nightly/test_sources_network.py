@@ -10,40 +10,23 @@ import time
 
 import numpy as np
 import pytest
-from deep_raster.engine import jobs
+from nightly_models import pixel_job
 from nightly_support import Host, Watch, digest, wait_until, work_folder
-from sources_support import QUICK, SECRET, Server, classes_of, picture, write_cog
+from pictures import picture, write_cog
+from range_server import SECRET
+from sources_support import QUICK, classes_of
 
 SIDE = 1024
 
 
 @pytest.fixture(scope="module")
-def folder(workshop):
-    made = workshop / "network"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture(scope="module")
-def cog(folder):
-    return write_cog(folder / "scene.tif", picture(SIDE))
-
-
-@pytest.fixture(scope="module")
 def expected(folder, cog, model):
     """Classes of the local file."""
-    host = Host(job(str(cog), model, folder / "local.tif"), folder / "local")
+    host = Host(job(cog, model, folder / "local.tif"), folder / "local")
     assert host.wait() == "done", host.message
     found = classes_of(folder / "local.tif")
     assert set(np.unique(found)) == {1, 2, 3}
     return found
-
-
-@pytest.fixture(scope="module")
-def server(cog):
-    made = Server(cog.read_bytes())
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +40,8 @@ def plain(folder, server, model, expected):
     return digest(output), server.count
 
 
-def job(path, model, output, **options):
-    chosen = jobs.RunOptions(**{"workers": 2, "arguments": {"padding": "0"}, **options})
-    return jobs.ClassifyPixels((jobs.RasterInput(path),), model, str(output), chosen)
+def job(path, model, output):
+    return pixel_job(str(path), model, output, workers=2)
 
 
 def start(server, model, output, token=SECRET, name="run", **variables):
@@ -144,30 +126,20 @@ def test_a_server_that_fails_midway_leaves_the_job_resumable(folder, server, mod
     assert resumed(server, model, output, plain, token="renewed" if fault == "403" else SECRET)
 
 
-def test_a_raster_that_changes_midway_ends_the_job_and_is_never_mixed(folder, cog, server, model, plain, figure):
-    first, second = server.data, write_cog(folder / "second.tif", picture(SIDE, seed=6)).read_bytes()
-    half = plain[1] * 2 // 3
-
-    def change(number):
-        if number == half:
-            server.data = second
-        return "ok"
-
+def test_a_raster_that_changes_midway_ends_the_job_and_is_never_mixed(folder, server, model, plain, figure):
+    second = write_cog(folder / "second.tif", picture(SIDE, seed=6))
     output = folder / "changed" / "classes.tif"
-    try:
-        server.begin(change)
+    with server.replaced(plain[1] * 2 // 3, second.read_bytes()):
         host = run(server, model, output)
         failed(host, output, "was changed or removed")
         server.begin()
         again = run(server, model, output, name="again")
         assert again.end["end"] == "done", again.message
-        local = Host(job(str(folder / "second.tif"), model, folder / "local2.tif"), folder / "local2")
-        assert local.wait() == "done", local.message
-        same = np.array_equal(classes_of(output), classes_of(folder / "local2.tif"))
-        figure("S2 ETag changes midway", "ends, then anew" if same else "mixed", "never mixed", same)
-        assert same
-    finally:
-        server.data = first
+    local = Host(job(second, model, folder / "local2.tif"), folder / "local2")
+    assert local.wait() == "done", local.message
+    same = np.array_equal(classes_of(output), classes_of(folder / "local2.tif"))
+    figure("S2 ETag changes midway", "ends, then anew" if same else "mixed", "never mixed", same)
+    assert same
 
 
 def test_refused_connections_end_the_job_resumable(folder, server, model, plain, figure):

@@ -12,33 +12,14 @@ import rasterio
 import shapely
 from deep_raster.engine import jobs
 from nightly_support import Host, digest
+from pictures import picture, write_cog
+from range_server import SECRET, RangeServer
 from rasterio.io import MemoryFile
 from rasters_support import Network, run, use, write_definition
-from sources_support import QUICK, SECRET, Server, picture, write_cog
+from sources_support import QUICK
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def folder(workshop):
-    made = workshop / "web"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture(scope="module")
-def cog(folder):
-    return write_cog(folder / "scene.tif", picture(640))
-
-
-@pytest.fixture(scope="module")
-def server(cog):
-    made = Server(cog.read_bytes())
-    yield made
-    made.close()
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+SIDE = 640
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +76,10 @@ def test_a_remote_file_gives_the_chips_of_the_local_one(folder, server, labels, 
 
 
 def test_a_lost_server_leaves_an_export_that_goes_on_with_a_new_login(folder, server, labels, local):
-    count = server.count
-    server.begin()
     output = folder / "lost"
     server.begin(lambda number: "403" if number > 12 else "ok")
     host = Host(export(server.path(), labels, output), folder / "lost.run", variables=QUICK)
-    assert host.wait() == "failed", (host.end, count)
+    assert host.wait() == "failed", (host.end, server.count)
     assert "403" in host.message and "scene.tif" in host.message and SECRET not in json.dumps(host.events)
     assert not (output / "images").exists()
     server.begin()
@@ -111,21 +90,12 @@ def test_a_lost_server_leaves_an_export_that_goes_on_with_a_new_login(folder, se
 
 
 def test_a_replaced_remote_raster_ends_the_export(folder, server, labels):
-    first, second = server.data, write_cog(folder / "second.tif", picture(640, seed=6)).read_bytes()
-
-    def change(number):
-        if number == 12:
-            server.data = second
-        return "ok"
-
-    try:
-        server.begin(change)
+    second = write_cog(folder / "second.tif", picture(SIDE, seed=6)).read_bytes()
+    with server.replaced(12, second):
         host = Host(export(server.path(), labels, folder / "replaced"), folder / "replaced.run", variables=QUICK)
         assert host.wait() == "failed"
         assert "was changed or removed" in host.message
         assert not (folder / "replaced" / "images").exists()
-    finally:
-        server.data = first
 
 
 # --- map tiles -------------------------------------------------------------------------------------------------------
@@ -152,7 +122,7 @@ def tile(path: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def tiles():
-    made = Server(tile)
+    made = RangeServer(tile)
     yield made
     made.close()
 
@@ -171,10 +141,8 @@ def web(tiles, tmp_path):
     return jobs.RasterInput(str(path))
 
 
-def test_map_tiles_with_an_extent_and_a_cell_size(tmp_path, web, tiles, monkeypatch):
+def test_map_tiles_with_an_extent_and_a_cell_size(tmp_path, web, own_places, monkeypatch):
     """A world of 10^12 pixels, of which 600 x 500 are asked for at half the resolution of the tiles."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     cell = 2 * STEP
     left, top = -EARTH + 2200 * 256 * STEP, EARTH - 1400 * 256 * STEP
     extent = jobs.Extent(left, top - 500 * cell, left + 600 * cell, top, "EPSG:3857")

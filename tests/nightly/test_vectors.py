@@ -21,14 +21,8 @@ from rasterio.features import rasterize
 from rasterio.warp import transform as warp_points
 from rasters_support import NORTH_UP, TILE, UTM, Network, pixel_class, run, use, write, write_definition
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+pytestmark = pytest.mark.usefixtures("own_places")
 SIDE = 3 * TILE
-
-
-@pytest.fixture(autouse=True)
-def _places(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

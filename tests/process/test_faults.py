@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from conftest_values import DEFINITION, write_package, write_raster
 from osgeo import ogr, osr
+from processes import processes_with, wait_until
 
 
 def polygons(path, boxes, epsg=32633, field="Classvalue"):
@@ -124,25 +123,6 @@ def test_an_environment_that_is_too_old(qgis, image, tmp_path):
 # --- the end of QGIS is the end of everything ----------------------------------------------------------------------
 
 
-def processes_with(text: str) -> list:
-    """Return (pid, command) of processes whose environment or command line holds ``text``."""
-    found = []
-    for one in Path("/proc").iterdir():
-        if not one.name.isdigit() or int(one.name) == os.getpid():
-            continue
-        try:
-            command = (one / "cmdline").read_bytes()
-            if text.encode() in command + (one / "environ").read_bytes() and "Z" not in state(one):
-                found.append((int(one.name), command.replace(b"\0", b" ").decode(errors="replace")))
-        except OSError:
-            continue
-    return found
-
-
-def state(process: Path) -> str:
-    return (process / "stat").read_text().rpartition(")")[2].split()[0]
-
-
 def kill_mid_job(qgis, parameters, ready):
     """Start a job, wait until ``ready``, kill -9 qgis_process and return who is left after 3 seconds."""
     mark = str(qgis.folder / "cache")  # in the environment of all processes of this run
@@ -150,24 +130,20 @@ def kill_mid_job(qgis, parameters, ready):
         qgis.command("deepraster:detectobjects", parameters), env=qgis.environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    end = time.monotonic() + 60
-    while not ready(processes_with(mark)):
-        assert started.poll() is None, started.stdout.read()
-        assert time.monotonic() < end, "the job did not start"
-        time.sleep(0.1)
-    time.sleep(0.5)
+    assert wait_until(lambda: started.poll() is not None or ready(processes_with(mark)), 60), "the job did not start"
+    assert started.poll() is None, started.stdout.read()
     assert len(processes_with(mark)) >= 2
     started.send_signal(signal.SIGKILL)
     started.wait()
     started.stdout.close()
-    time.sleep(3)
+    wait_until(lambda: not processes_with(mark), 3)
     return processes_with(mark)
 
 
 def test_killed_with_the_stand_in(qgis, image, tmp_path):
     package = write_package(tmp_path / "slow.dlpk", DEFINITION)
     parameters = {"INPUT": image, "MODEL": package, "OUTPUT": tmp_path / "o.gpkg"}
-    assert kill_mid_job(qgis, parameters, lambda _running: bool(list(qgis.jobs.glob("*.json")))) == []
+    assert kill_mid_job(qgis, parameters, lambda _running: bool(list(qgis.jobs.glob("*.json")))) == {}
 
 
 def test_killed_with_the_real_engine(real, detector, tmp_path):
@@ -176,7 +152,7 @@ def test_killed_with_the_real_engine(real, detector, tmp_path):
     parameters = {"INPUT": large, "MODEL": detector, "WORKERS": 2, "ARGUMENTS": "threshold=0.9", "OUTPUT": output}
 
     def at_work(running):
-        return sum("worker" in command.split() for _pid, command in running) >= 2
+        return sum("worker" in command.split() for command in running.values()) >= 2
 
-    assert kill_mid_job(real, parameters, at_work) == []
+    assert kill_mid_job(real, parameters, at_work) == {}
     assert not output.exists()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
-import re
 import stat
-import threading
-import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -18,63 +14,23 @@ from deep_raster.engine.errors import JobCancelled, SourceLostError
 from deep_raster.engine.inference import classify_objects, detect
 from deep_raster.engine.inference.assemble_objects import provenance
 from deep_raster.engine.models.base import TilePlan
-from deep_raster.engine.raster import remote
 from deep_raster.engine.raster.secrets import fill, hide
 from inference_support import NORTH_UP, BlobDetector, InProcessSession, plan, write_raster
+from range_server import IN_PROCESS, RangeServer
 
 OLD, NEW = "0ld-s3cr3t", "n3w-s3cr3t"
 
 
-class Guarded:
-    """A server of one file that lets in whoever has the token of the day."""
-
-    def __init__(self, data: bytes) -> None:
-        self.token, owner = OLD, self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def do_HEAD(self):
-                self.do_GET()
-
-            def do_GET(self):
-                query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-                asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-                first, last = (int(asked[1]), int(asked[2] or len(data))) if asked else (0, len(data))
-                status = 403 if query.get("token") != [owner.token] else 206 if asked else 200
-                part = data[first : last + 1] if status != 403 else b""
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(part)))
-                if status == 206:
-                    self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
-                self.send_header("ETag", '"1"')
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(part)
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def raster(self, token: str) -> jobs.RasterInput:
-        where = f"127.0.0.1:{self.server.server_address[1]}"
-        return jobs.RasterInput(f"/vsicurl/http://{where}/scene.tif?item=3&token={token}")
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
-    # GDAL lists folders while rasterio holds Python's lock, so a server in this process could not answer.
-    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
-    monkeypatch.setenv(remote.PATIENCE, "3")
+    for name, value in IN_PROCESS.items():
+        monkeypatch.setenv(name, value)
     pixels = np.zeros((200, 300), np.uint8)
     pixels[20:30, 20:30] = pixels[150:160, 250:262] = 220
-    made = Guarded(Path(write_raster(tmp_path / "scene.tif", pixels, NORTH_UP, blockysize=20)).read_bytes())
+    raster = write_raster(tmp_path / "scene.tif", pixels, NORTH_UP, blockysize=20)
+    made = RangeServer(Path(raster).read_bytes(), token=OLD)
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 class Labels:
@@ -115,7 +71,7 @@ def test_objects_of_a_guarded_raster(tmp_path, server, make_package, use_model):
     use_model(BlobDetector(plan(64, 16)))
     package, output = make_package(), tmp_path / "out.gpkg"
     interrupted(
-        lambda token: jobs.DetectObjects((server.raster(token),), package, str(output)),
+        lambda token: jobs.DetectObjects((jobs.RasterInput(server.path(token)),), package, str(output)),
         detect.run, server, tmp_path, output,
     )  # fmt: skip
     assert len(pyogrio.raw.read(output)[2]) == 2
@@ -131,7 +87,7 @@ def test_classes_of_chips_of_a_guarded_raster(tmp_path, server, make_package, us
     package, output = make_package("ObjectClassification"), tmp_path / "out.gpkg"
     interrupted(
         lambda token: jobs.ClassifyObjects(
-            (server.raster(token),), package, str(output), jobs.VectorInput(str(layer))
+            (jobs.RasterInput(server.path(token)),), package, str(output), jobs.VectorInput(str(layer))
         ),
         classify_objects.run, server, tmp_path, output,
     )  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyogrio
 import rasterio
+import real_engine
 import shapely
 from deep_raster.engine import jobs
-
-from .. import real_engine
 
 LEFT, TOP, CELL, CRS = 500_000.0, 5_500_000.0, 0.5, "EPSG:32633"
 TRANSFORM = rasterio.Affine(CELL, 0, LEFT, 0, -CELL, TOP)

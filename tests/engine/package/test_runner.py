@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from deep_raster.engine import client, jobs
-from deep_raster.engine.environment import Environment
 from deep_raster.engine.errors import DefinitionError, JobError, OutputError, PackageError, TrustError
 from deep_raster.engine.package import trust
 from deep_raster.engine.package.dlpk import open_package
 from deep_raster.engine.package.runner import create_package, package_info
 from deep_raster.engine.package.tasks import describe_network
+from real_engine import run
 
 from .corpus_base import CUSTOM, MODEL, WEIGHTS, emd
 from .zips import Item, build
@@ -262,17 +261,10 @@ def test_truncated_package(tmp_path):
 
 
 def test_through_a_real_engine(tmp_path):
-    environment = Environment(python=sys.executable, root=Path(), frameworks=(), versions={})
     path = onnx_file(tmp_path / "land.onnx")
-
-    def run(job):
-        return client.run_job(
-            job, on_event=lambda event: None, is_cancelled=lambda: False, environment=environment, keep_warm=True
-        )
-
     try:
-        made = run(jobs.CreatePackage(str(path), str(tmp_path / "land.dlpk")))
-        told = run(jobs.PackageInfo(made["OUTPUT"], json=str(tmp_path / "card.json")))
+        made = run(jobs.CreatePackage(str(path), str(tmp_path / "land.dlpk")), keep_warm=True)
+        told = run(jobs.PackageInfo(made["OUTPUT"], json=str(tmp_path / "card.json")), keep_warm=True)
     finally:
         client.shutdown_engines()
     assert told["HASH"] == made["HASH"] == open_package(tmp_path / "land.dlpk").digest

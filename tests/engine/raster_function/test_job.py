@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pyogrio
 import pytest
 import rasterio
 import shapely
-from deep_raster.engine import client, jobs
-from deep_raster.engine.environment import Environment
+from deep_raster.engine import jobs
 from deep_raster.engine.errors import ModelError, TrustError
 from deep_raster.engine.workers import sandbox
 from rasterio.transform import from_origin
+from real_engine import run
 
 from .conftest import CLASSIFIER, DETECTOR
 
@@ -31,12 +29,6 @@ def scene(tmp_path):
     with rasterio.open(path, "w", transform=from_origin(500_000, 5_000_000, 2, 2), **profile) as file:
         file.write(pixels)
     return path
-
-
-def run(job, told=None):
-    environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-    sink = told.append if told is not None else (lambda event: None)
-    return client.run_job(job, on_event=sink, is_cancelled=lambda: False, environment=environment)
 
 
 @pytest.fixture(autouse=True)

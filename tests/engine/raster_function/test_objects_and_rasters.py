@@ -7,8 +7,9 @@ import pyogrio
 import rasterio
 import shapely
 from deep_raster.engine import jobs
+from real_engine import run
 
-from .test_job import BLOBS, _own_folders, run, scene  # noqa: F401
+from .test_job import BLOBS, _own_folders, scene  # noqa: F401
 
 FINDER = """
     import json

@@ -16,8 +16,9 @@ import pytest
 import rasterio
 import shapely
 from deep_raster.engine import jobs
+from real_engine import run
 
-from .test_job import BLOBS, _own_folders, run, scene  # noqa: F401
+from .test_job import BLOBS, _own_folders, scene  # noqa: F401
 
 pytestmark = [
     pytest.mark.tensorflow,

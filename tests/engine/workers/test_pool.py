@@ -17,6 +17,7 @@ import pytest
 from deep_raster.engine.errors import JobCancelled, RasterError, WorkerError
 from deep_raster.engine.workers import frames, pool, sandbox
 from deep_raster.engine.workers.devices import Confinement, Slot
+from processes import is_gone, wait_until
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 CPU = Slot("cpu")
@@ -44,23 +45,6 @@ class Ledger:
 
     def run(self, workers, payloads, scratch, task="fault", check=lambda: None, lease=None):
         return workers.each(task, payloads, scratch, self.receive, self.events.append, check, lease)
-
-
-def is_gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-
-
-def wait_until(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_all_tasks_are_done_on_all_workers(workers, tmp_path):
