@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from deep_raster.engine import jobs
+from processes import processes_with, state_of, wait_until
 
 HOST = Path(__file__).with_name("nightly_host.py")
 SCALE = float(os.environ.get("NIGHTLY_SCALE", "1"))
@@ -39,38 +40,6 @@ def digest(path) -> str:
             found.update((str(one.relative_to(path)) if path.is_dir() else "").encode())
             found.update(one.read_bytes())
     return found.hexdigest()
-
-
-def state_of(pid: int) -> str:
-    """Return the state letter of a process, "Z" for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
-def processes_with(mark: str) -> dict[int, str]:
-    """Return pid -> command line of the living processes that were started with ``mark`` in their environment."""
-    found = {}
-    for one in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if (
-                one.name.isdigit()
-                and mark.encode() in (one / "environ").read_bytes()
-                and state_of(int(one.name)) != "Z"
-            ):
-                found[int(one.name)] = (one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    return found
-
-
-def wait_until(condition, seconds: float, step: float = 0.02) -> bool:
-    """Wait until ``condition()`` is true; return whether it became so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return bool(condition())
-        time.sleep(step)
-    return True
 
 
 def memory_of(pid: int, name: str = "VmRSS") -> int:
