@@ -49,17 +49,38 @@ _REFUSED = {
 # Members of addresses that let somebody in but say nothing of what is behind it; a renewed link is the same raster.
 _CREDENTIALS = re.compile(
     r"(?i)^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|sig|se|sp|spr|sv|sr|st"
-    r"|sk[a-z]+|.*token|api_?key|key|auth.*|password|passwd|pwd|user(name)?)$"
+    r"|sk[a-z]+|.*token|.*api_?key|key|auth.*|.*passw(or)?d|.*pwd|.*secret.*|bearer|user(name)?)$"
+)
+# The same where they stand in connections, open options, inline XML and headers of HTTP.
+_NAME = r"\w*(?:passw(?:or)?d|pwd|token|api_?key|secret|bearer)\w*"
+_ASSIGNED = rf"(?i)\b({_NAME})=('[^']*'|\"[^\"]*\"|{{}})"
+_ELEMENT = re.compile(
+    rf"(?is)(<(?:{_NAME}|\w+[^<>]*\skey=[\"']{_NAME}[\"'])(?:\s[^<>]*)?(?<!/)>)(?:<!\[CDATA\[.*?\]\]>|[^<])+"
+)
+_HEADERS = re.compile(r"(?i)\b(\w*headers)=[^\r\n\"'<]+")
+_HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|cookie|x-[\w-]*(?:token|key|secret)[\w-]*): *[^\r\n,\"'<]+")
+_MEMBER = re.compile(r"([?&;])([\w.-]+)=([^&<>\s\"']*)")
+# “user:password@host”. Drives and the prefixes of GDAL's drivers (NETCDF:a@b.nc) are no users.
+_USER = re.compile(
+    r"(?:(?<==)|(?:(?<=[\s,;\"'>])|^)(?![A-Z][A-Z0-9_]*:))(?![A-Za-z]:[\\/])[^\s:/@=,;\"'<>\\]+:[^\s/@\\<>\"']+@(?=\w)"
 )
 _log = logging.getLogger(__name__)
 
 
 def shown(path: str) -> str:
-    """Return a path or URL as it may be shown and logged: without user, password, options and query."""
+    """Return a path, connection or open option as it may be shown and logged: without logins, options and query."""
     path = re.sub(r"/vsicurl\?\S*", lambda found: "/vsicurl/" + (_of_options(found.group()) or "…"), path)
-    path = re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", path)
-    path = re.sub(r"(?i)\b(password|passwd|pwd|token|apikey|api_key)=('[^']*'|\S*)", r"\1=…", path)
-    return re.sub(r"(\w+://)[^/@\s]*@", r"\1", path)
+    path = re.sub(r"(https?://[^?\s<]*)\?[^\s<]*", r"\1", path)
+    return _without_logins(path, r"[^\s<>]*")
+
+
+def _without_logins(text: str, value: str) -> str:
+    """Return a text without logins; ``value`` is the pattern of what a name that stands for one may be set to."""
+    text = _ELEMENT.sub(r"\1…", text)
+    text = re.sub(_ASSIGNED.format(value), r"\1=…", text)
+    text = _HEADER.sub(r"\1: …", _HEADERS.sub(r"\1=…", text))
+    text = re.sub(r"(\w+://)[^/@\s<]*@", r"\1", text)
+    return _USER.sub("", text)
 
 
 def hushed(text: str, path: str) -> str:
@@ -80,7 +101,7 @@ def without_credentials(path: str) -> str:
     """Return an address without what changes when a login is renewed; two such texts mean the same raster."""
     address = http_address(path)
     if not address:
-        return path
+        return path if re.match(r"/|[A-Za-z]:[\\/]", path) else _connection(path)
     parts = urllib.parse.urlsplit(address)
     members = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
     kept = [one for one in members if not is_credential(one[0])]
@@ -88,13 +109,21 @@ def without_credentials(path: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, urllib.parse.urlencode(kept), ""))
 
 
+def _connection(text: str) -> str:
+    """Return a connection, open option or inline XML without logins, but with all else that tells it from others."""
+    text = _without_logins(text, r"\S*" if text[:3].upper() == "PG:" else r"[^\s<>,;&]*")
+    return _MEMBER.sub(lambda found: f"{found[1]}{found[2]}=…" if is_credential(found[2]) else found[0], text)
+
+
 def with_paths(value: Any, change: Callable[[str], str]) -> Any:
-    """Return JSON members with each member called path as ``change`` makes it."""
+    """Return JSON members with each path and each open option as ``change`` makes it."""
     if isinstance(value, dict):
         return {
-            name: change(one) if name == "path" and isinstance(one, str) else with_paths(one, change)
+            name: change(one) if name == "path" and isinstance(one, str)
+            else [change(option) for option in one] if name == "open_options" and isinstance(one, (list, tuple))
+            else with_paths(one, change)
             for name, one in value.items()
-        }
+        }  # fmt: skip
     return [with_paths(one, change) for one in value] if isinstance(value, (list, tuple)) else value
 
 
