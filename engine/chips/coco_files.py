@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from .classes import LabelClass
 from .formats.coco import FOLDER, write_file
-from .publish import final_paths
+from .naming import final_paths
 from .splitting import PARTS
 
 Members = Dict[str, Any]

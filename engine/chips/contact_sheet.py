@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
@@ -31,15 +32,23 @@ Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def write(root: Path) -> None:
+def write(root: Path, before: Path) -> None:
     """Write ``contact_sheet.png`` with up to 24 chips spread over the data set.
 
     A chip that cannot be drawn is left out: the sheet is for looking at, the chips themselves are checked elsewhere.
+
+    Args:
+        root: folder with the new chips, and with side files that tell of all chips; the sheet goes there.
+        before: folder with the chips of earlier exports, if there are any.
     """
     try:
         data = open_chips(root)
     except DeepRasterError:
         return
+    with contextlib.suppress(DeepRasterError):
+        earlier = open_chips(before)
+        both = tuple(sorted((*earlier.chips, *data.chips), key=lambda one: one.stem))
+        data = dataclasses.replace(data, chips=both, bands=earlier.bands, width=earlier.width, height=earlier.height)
     count = _COLUMNS * _ROWS
     chips = data.chips if len(data) <= count else [data.chips[len(data) * step // count] for step in range(count)]
     colours = {one.value: one.color or _colour(index) for index, one in enumerate(data.classes)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -25,11 +24,12 @@ from .classes import LabelClass
 from .formats import make
 from .formats.base import Sample, Sink, Written, regions
 from .images import ImageWriter
+from .items import Item, block_window
 from .layout import object_frames
 from .objects import ChipFrame, Objects, no_objects, objects_in_chips
 from .paint import paint
 from .pixels import BlockPixels
-from .plan import Item, block_window
+from .plan import read_plan
 from .staging import Staging, summary, write_json
 from .statistics import BandStatistics, ClassStatistics, band_statistics
 
@@ -54,9 +54,9 @@ class _Chip:
 class Exporter:
     """What a worker keeps between the blocks of one export: the plan, open rasters, and the mask of an item."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, logins: Sequence[str]) -> None:
         self.staging = Staging(Path(output))
-        plan = json.loads(self.staging.plan_file.read_text(encoding="utf-8"))
+        plan = read_plan(self.staging, logins)
         job = from_dict(plan["job"])
         if not isinstance(job, ExportTrainingData):
             raise OutputError("The plan of the export holds another job.", file=str(self.staging.plan_file))
@@ -130,7 +130,8 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     """Task: write the chips of one block into the working folder.
 
     Args:
-        payload: ``output`` folder, ``block`` number.
+        payload: ``output`` folder, ``digest`` of the job, ``block`` number, and ``secrets``: logins in the plan's
+            places.
         context: of the worker; keeps the opened export between blocks.
 
     Returns:
@@ -140,7 +141,7 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
         RasterError: an input cannot be read.
         OutputError: a chip cannot be written.
     """
-    exporter = _exporter(str(payload["output"]), str(payload["digest"]), context)
+    exporter = _exporter(payload, context)
     number = int(payload["block"])
     folder = exporter.staging.block_folder(number)
     shutil.rmtree(folder, ignore_errors=True)
@@ -163,16 +164,16 @@ def export_chips(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     return summary(receipt)
 
 
-def _exporter(output: str, digest: str, context: TaskContext) -> Exporter:
+def _exporter(payload: Mapping[str, Any], context: TaskContext) -> Exporter:
+    """Return the opened export; the worker keeps the last one until job or logins change."""
+    key = (payload["output"], payload["digest"], payload["secrets"])
     known = context.state.get(_STATE)
-    if known is not None and known[0] == (output, digest):
-        found: Exporter = known[1]
-        return found
-    if known is not None:
-        known[1].close()
-    context.state[_STATE] = ((output, digest), Exporter(output))
-    made: Exporter = context.state[_STATE][1]
-    return made
+    if known is None or known[0] != key:
+        if known is not None:
+            known[1].close()
+        known = context.state[_STATE] = (key, Exporter(str(payload["output"]), payload["secrets"]))
+    found: Exporter = known[1]
+    return found
 
 
 class _Block:

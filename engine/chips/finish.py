@@ -1,4 +1,7 @@
-"""Finishing an export: statistics are merged, side files, split and contact sheet written; may be repeated."""
+"""Finishing an export: statistics are merged, side files, split and contact sheet written; may be repeated.
+
+All of it goes beside the chips in the working folder, so that a full disk leaves the output as it is.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 from ..errors import OutputError
 from ..jobs import ExportTrainingData, from_dict
 from ..workers.task import TaskContext
-from . import coco_files, contact_sheet, folder, rules, side_files
+from . import coco_files, contact_sheet, folder, rules, side_files, space
 from .classes import LabelClass
-from .plan import Item
-from .publish import final_paths, stem_of
+from .items import Item
+from .naming import final_paths, stem_of
+from .plan import read_plan
 from .side_files import DataSet
 from .splitting import LEFT_OUT, PARTS, Placed, Split, split_chips
 from .staging import Staging, read_json
@@ -29,7 +33,8 @@ def finish_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
     """Task: write everything that describes the data set as a whole.
 
     Args:
-        payload: ``output`` folder and ``export``: digest of the job and counts, by which a finished export is known.
+        payload: ``output`` folder, ``export``: digest of the job and counts, by which a finished export is known, and
+            ``secrets``: logins in the plan's places.
         context: of the worker; not used.
 
     Returns:
@@ -39,20 +44,21 @@ def finish_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, An
         OutputError: a file cannot be written.
     """
     staging = Staging(Path(payload["output"]))
-    plan = read_json(staging.plan_file)
+    plan = read_plan(staging, payload["secrets"])
     job = from_dict(plan["job"])
     if not isinstance(job, ExportTrainingData):
         raise OutputError("The plan of the export holds another job.", file=str(staging.plan_file))
-    numbers, starts = read_json(staging.numbers_file), read_json(staging.publish_file)
+    numbers = read_json(staging.numbers_file)
     warnings: List[str] = []
     try:
         for root in plan["bands"]:
-            found = _Root(staging, plan, job, root, numbers, int(starts[root]))
+            found = _Root(staging, plan, job, root, numbers)
             found.export = payload["export"]
             warnings.extend(found.finish())
     except OSError as error:
         raise OutputError(
-            f"The side files of the chips cannot be written: {error.strerror or error}.",
+            f"The side files of the chips cannot be written to “{staging.output}”: {error.strerror or error}"
+            f"{space.no_room(staging.output)}. Nothing was changed there.",
             stage="finishing the export",
             file=str(staging.output),
             hint="Make room, then run the export again with “continue”.",
@@ -69,17 +75,16 @@ class _Root:
         plan: Mapping[str, Any],
         job: ExportTrainingData,
         root: str,
-        numbers: Mapping[str, Sequence[int]],
-        start: int,
+        numbers: Mapping[str, Any],
     ) -> None:
         self._staging = staging
         self._plan = plan
         self._job = job
         self._name = root
-        self._folder = staging.output / root
-        self._before = staging.before / root
-        self._numbers = numbers
-        self._start = start
+        self._folder = staging.ready / root
+        self._before = staging.kept / root
+        self._numbers: Mapping[str, Sequence[int]] = numbers["numbers"]
+        self._start = int(numbers["starts"][root])
         self._traits = rules.traits(job.format)
         self._items = [Item.from_dict(one) for one in plan["items"]]
         self._bands: List[List[BandStatistics]] = [[], []]
@@ -106,7 +111,7 @@ class _Root:
             )
         if self._job.format in ("YOLO", "YOLO_segmentation"):
             self._write_yolo(rows, data.classes)
-        contact_sheet.write(self._folder)
+        contact_sheet.write(self._folder, self._before)
         return _balance(data) if data.labelled else []
 
     def _collect(self) -> List[Tuple[int, Row]]:

@@ -1,18 +1,17 @@
-"""The runner of ``exporttrainingdata``: plan, cut the blocks on all workers, number, move into place, finish."""
+"""The runner of ``exporttrainingdata``: plan, cut the blocks on all workers, name, finish, move into place."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Tuple
 
 from .. import events
-from ..errors import JobError, WorkerError
+from ..errors import JobCancelled, JobError, WorkerError
 from ..jobs import ExportTrainingData, to_dict
 from ..session import Placement, Session
-from . import rules, staging
+from . import opening, rules, staging
+from .numbering import Chip, number_chips
 from .space import Room
 from .staging import Staging
-
-_Kept = List[Tuple[str, int, int]]
 
 
 def run(job: ExportTrainingData, session: Session) -> Dict[str, Any]:
@@ -31,10 +30,19 @@ def run(job: ExportTrainingData, session: Session) -> Dict[str, Any]:
     if finished is not None:
         session.log("This export is already complete.")
         return {"OUTPUT": job.output, "CHIPS": finished["chips"], "OBJECTS": finished["objects"]}
-    with staging.opened(job) as (place, note):
+    with opening.opened(job) as (place, note):
         if note:
             session.log(note)
-        return _Export(job, session, place).run()
+        try:
+            return _Export(job, session, place).run()
+        except JobCancelled:
+            if place.publish_file.exists():
+                session.log(
+                    "The export was cancelled while chips were moved into place; “continue” completes it, any other "
+                    "export into this folder first moves them back.",
+                    events.WARNING,
+                )
+            raise
 
 
 class _Export:
@@ -46,24 +54,25 @@ class _Export:
         self._place = place
         self._placement = Placement(processor="CPU", workers=job.workers)
         self._digest = staging.digest(job)
+        self._secrets = staging.logins(job)
 
     def run(self) -> Dict[str, Any]:
         plan = self._plan()
         blocks = [int(one["id"]) for one in plan["blocks"]]
         done = self._cut(blocks)
-        kept, left_out, objects = _totals(done)
-        if not kept:
+        kept = {block: [_chip(one) for one in done[block]["kept"]] for block in done}
+        left_out, objects = _totals(done)
+        chips = sum(len(one) for one in kept.values())
+        if not chips:
             self._place.discard()
             raise _nothing(left_out)
-        numbers = self._numbers(plan, done, kept)
-        self._publish(plan, numbers, done)
-        self._session.progress(0.97, "Writing statistics")
-        export = {"digest": self._digest, "chips": len(kept), "objects": objects}
-        told = self._session.call("finish_export", {"output": self._job.output, "export": export})
-        for line in told["warnings"]:
-            self._session.log(line, events.WARNING)
+        if not self._place.publish_file.exists():
+            self._name(plan, number_chips(self._place, list(plan["bands"]), kept, self._session.check_cancelled), done)
+            self._finish({"digest": self._digest, "chips": chips, "objects": objects})
+        self._session.progress(0.99, "Moving chips into place")
+        self._session.call("publish_export", {"output": self._job.output})
         _tell(self._session, left_out)
-        return {"OUTPUT": self._job.output, "CHIPS": len(kept), "OBJECTS": objects}
+        return {"OUTPUT": self._job.output, "CHIPS": chips, "OBJECTS": objects}
 
     def _plan(self) -> Dict[str, Any]:
         if not self._place.plan_file.exists():
@@ -78,18 +87,22 @@ class _Export:
         """Cut what is not yet cut; return the summaries of all blocks."""
         done: Dict[int, Dict[str, Any]] = {}
         open_blocks: List[int] = []
+        chips = 0
         room = Room(self._place.output, len(blocks))
         for block in blocks:
+            self._session.check_cancelled()
             receipt = staging.read_json(self._place.block_file(block))
             if receipt is None:
                 open_blocks.append(block)
             else:
                 done[block] = staging.summary(receipt)
+                chips += len(receipt["chips"])
                 room.add(int(receipt["bytes"]))
 
         def on_receipt(_index: int, payload: Dict[str, Any], receipt: Dict[str, Any]) -> None:
+            nonlocal chips
             done[int(payload["block"])] = receipt
-            chips = sum(len(one["kept"]) for one in done.values())
+            chips += len(receipt["kept"])
             self._session.progress(0.05 + 0.85 * len(done) / len(blocks), f"{chips} chips")
             room.add(int(receipt["bytes"]))
 
@@ -104,21 +117,10 @@ class _Export:
 
     def _payloads(self, blocks: List[int]) -> Iterator[Dict[str, Any]]:
         for block in blocks:
-            yield {"output": self._job.output, "digest": self._digest, "block": block}
+            yield {"output": self._job.output, "digest": self._digest, "block": block, "secrets": self._secrets}
 
-    def _numbers(self, plan: Dict[str, Any], done: Dict[int, Dict[str, Any]], kept: _Kept) -> Dict[str, List[int]]:
-        """Return the numbers of each block's chips: in the order of the plan, whoever cut them and when."""
-        starts = staging.begin_publishing(self._place, list(plan["bands"]))
-        order: Dict[Tuple[str, int, int], int] = {}
-        following = dict(starts)
-        for one in sorted(kept):
-            order[one] = following[one[0]]
-            following[one[0]] += 1
-        numbers = {str(block): [order[_key(one)] for one in done[block]["kept"]] for block in sorted(done)}
-        staging.write_json(self._place.numbers_file, numbers)
-        return numbers
-
-    def _publish(self, plan: Dict[str, Any], numbers: Dict[str, List[int]], done: Dict[int, Dict[str, Any]]) -> None:
+    def _name(self, plan: Dict[str, Any], numbers: Dict[str, List[int]], done: Dict[int, Dict[str, Any]]) -> None:
+        """Give all chips their final names, still in the working folder."""
         positions = None
         if self._job.format in ("YOLO", "YOLO_segmentation"):
             met = {value for one in done.values() for value in one["values"]}
@@ -133,39 +135,45 @@ class _Export:
         def on_receipt(_index: int, _payload: Dict[str, Any], _receipt: Dict[str, Any]) -> None:
             nonlocal count
             count += 1
-            self._session.progress(0.9 + 0.07 * count / len(payloads), "Moving chips into place")
+            self._session.progress(0.9 + 0.05 * count / len(payloads), "Naming chips")
 
-        lost = self._session.each("publish_chips", payloads, on_receipt, self._placement)
+        lost = self._session.each("name_chips", payloads, on_receipt, self._placement)
         if lost:
             raise WorkerError(
-                f"Chips could not be moved into place: {lost[0].reason}",
+                f"Chips could not be given their names: {lost[0].reason}",
                 stage="writing chips",
                 hint="Run the export again with “continue”.",
             )
 
+    def _finish(self, export: Dict[str, Any]) -> None:
+        """Write what describes the data set as a whole, still in the working folder."""
+        self._session.progress(0.96, "Writing statistics")
+        payload = {"output": self._job.output, "export": export, "secrets": self._secrets}
+        told = self._session.call("finish_export", payload, span=(0.96, 0.99))
+        for line in told["warnings"]:
+            self._session.log(line, events.WARNING)
+
 
 def class_positions(place: Staging, values: set[int]) -> Dict[str, int]:
     """Return the position of each class value: those of earlier exports first, then new ones by value."""
-    before = staging.read_json(place.before / "esri_model_definition.emd") or {}
+    before = staging.read_json(place.kept / "esri_model_definition.emd") or {}
     known = [int(one["Value"]) for one in before.get("Classes") or () if one.get("Value") is not None]
     ordered = known + sorted(values - set(known))
     return {str(value): position for position, value in enumerate(ordered)}
 
 
-def _key(one: List[Any]) -> Tuple[str, int, int]:
+def _chip(one: List[Any]) -> Chip:
     return str(one[0]), int(one[1]), int(one[2])
 
 
-def _totals(done: Dict[int, Dict[str, Any]]) -> Tuple[_Kept, Dict[str, int], int]:
-    kept: _Kept = []
+def _totals(done: Dict[int, Dict[str, Any]]) -> Tuple[Dict[str, int], int]:
     left_out: Dict[str, int] = {}
     objects = 0
     for one in done.values():
-        kept.extend(_key(chip) for chip in one["kept"])
         objects += int(one["objects"])
         for reason, number in one["left_out"].items():
             left_out[reason] = left_out.get(reason, 0) + int(number)
-    return kept, left_out, objects
+    return left_out, objects
 
 
 _REASONS = {

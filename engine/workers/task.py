@@ -18,8 +18,9 @@ from ..events import Event
 TASKS: Dict[str, str] = {
     "plan_export": "chips.plan:plan_export",
     "export_chips": "chips.cut:export_chips",
-    "publish_chips": "chips.publish:publish_chips",
+    "name_chips": "chips.naming:name_chips",
     "finish_export": "chips.finish:finish_export",
+    "publish_export": "chips.publish:publish_export",
     "train_model": "training.tasks:train_model",
     "open_model": "inference.opening:open_model",
     "import_weights": "inference.opening:import_weights",

@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from deep_raster.engine import jobs
 from processes import processes_with, state_of, wait_until
 
@@ -49,20 +48,6 @@ def memory_of(pid: int, name: str = "VmRSS") -> int:
             if line.startswith(name + ":"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: int, inodes: int = 0):
-    """Mount a disk of ``size`` bytes at ``folder`` (made if it is not there); needs the right to mount."""
-    folder.mkdir(parents=True, exist_ok=True)
-    options = f"size={size}" + (f",nr_inodes={inodes}" if inodes else "")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
 class Watch:

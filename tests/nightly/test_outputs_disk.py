@@ -8,7 +8,8 @@ import threading
 
 import pytest
 from nightly_jobs import all_kinds
-from nightly_support import Host, small_disk, tidy
+from nightly_support import Host, tidy
+from small_disks import small_disk
 
 KINDS = ("pixels", "rasters", "polygons", "detect", "export", "training")
 SHARES = (10, 25, 50, 75, 90, 99)

@@ -12,7 +12,8 @@ import unicodedata
 
 import pytest
 from nightly_jobs import all_kinds
-from nightly_support import Host, Watch, processes_with, scaled, small_disk, tidy, wait_until
+from nightly_support import Host, Watch, processes_with, scaled, tidy, wait_until
+from small_disks import small_disk
 
 
 @pytest.fixture(scope="module")

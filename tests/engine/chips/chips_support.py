@@ -47,10 +47,10 @@ class LocalSession:
     def check_cancelled(self) -> None:
         if self.cancel_after == 0:
             raise JobCancelled("The job was cancelled.")
-        self.cancel_after -= 1
 
     def call(self, task: str, payload: dict, placement: Any = None, span: Any = None) -> dict:
         self.check_cancelled()
+        self.cancel_after -= 1
         self.calls.append(task)
         module, _, name = TASKS[task].partition(":")
         function = getattr(importlib.import_module(f"deep_raster.engine.{module}"), name)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from chips_support import LocalSession, scene, write_raster
-from deep_raster.engine.chips import layout, runner, staging
+from deep_raster.engine.chips import layout, opening, runner, staging
 from deep_raster.engine.chips.dataset import open_chips
 from deep_raster.engine.errors import JobCancelled, JobError, OutputError
 from deep_raster.engine.jobs import ExportTrainingData
@@ -181,7 +181,7 @@ def test_other_formats_and_bands_are_not_mixed(labelled, export, tmp_path):
 
 def test_two_exports_into_one_folder_at_once(labelled, tmp_path):
     one = job(labelled, tmp_path / "o")
-    with staging.opened(one):
+    with opening.opened(one):
         with pytest.raises(OutputError, match="Another export"):
             runner.run(one, LocalSession(tmp_path))
         assert (tmp_path / "o").is_dir()

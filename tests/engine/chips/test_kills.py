@@ -24,15 +24,18 @@ def dying(job, tmp_path, after):
     """Run the export in a child process that ends at once at its ``after``-th rename; return its exit status."""
     child = os.fork()
     if not child:
-        replace, left = os.replace, [after]
+        left = [after]
 
-        def counted(*arguments, **options):
-            left[0] -= 1
-            if left[0] < 0:
-                os._exit(KILLED)
-            return replace(*arguments, **options)
+        def counted(move):
+            def counting(*arguments, **options):
+                left[0] -= 1
+                if left[0] < 0:
+                    os._exit(KILLED)
+                return move(*arguments, **options)
 
-        os.replace = counted
+            return counting
+
+        os.replace, os.rename = counted(os.replace), counted(os.rename)
         status = 1
         try:
             runner.run(job, LocalSession(tmp_path))
@@ -56,18 +59,27 @@ def test_a_killed_export_is_continued_to_the_same_result(labelled, export, tmp_p
     export(dataclasses.replace(halves[0], output=str(tmp_path / "first")))
     shutil.copytree(tmp_path / "first", tmp_path / "both")
     renames = []
-    replace = os.replace
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", lambda *one, **more: (renames.append(one), replace(*one, **more))[1])
+        for name in ("replace", "rename"):
+            move = getattr(os, name)
+            patch.setattr(os, name, lambda *one, move=move, **more: (renames.append(move), move(*one, **more))[1])
         export(dataclasses.replace(halves[1], output=str(tmp_path / "both")))
     expected = without_exports(content(tmp_path / "both"))
     assert len(renames) > 40
-    points = [5, *range(10, len(renames), len(renames) // 3), len(renames) - 2]
-    for after in points:
+    begun = renames.index(os.rename)  # from here on the output changes
+    points = [
+        5,
+        *range(10, begun, begun // 3),
+        *range(begun, len(renames), (len(renames) - begun) // 2),
+        len(renames) - 1,
+    ]
+    for number, after in enumerate(points):
         shutil.rmtree(tmp_path / "o", ignore_errors=True)
         shutil.copytree(tmp_path / "first", tmp_path / "o")
         assert dying(halves[1], tmp_path, after) == KILLED
-        export(dataclasses.replace(halves[1], existing="CONTINUE"))
+        # Where it is begun anew instead, what was moved is moved back first.
+        anew = after >= begun and number % 2 == 0
+        export(dataclasses.replace(halves[1], existing="APPEND" if anew else "CONTINUE"))
         assert without_exports(content(tmp_path / "o")) == expected, f"killed at rename {after}"
         assert not [one for one in (tmp_path / "o").iterdir() if one.name.startswith(".")]
     data = open_chips(tmp_path / "o")
