@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 import torch
 from deep_raster.engine.errors import ModelError
-from deep_raster.engine.models.loader import load_model
+from deep_raster.engine.package.dlpk import open_package
 
+from ..engine.models import test_arcgis_detection as detection
+from ..engine.models import test_arcgis_rcnn as rcnn
+from ..engine.models import torch_support as support
+from ..engine.models.conftest import _alone, cache  # noqa: F401 - found here by pytest
 
-def _module(name):
-    path = Path(__file__).parents[1] / "engine" / "models" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-detection, rcnn = _module("test_arcgis_detection"), _module("test_arcgis_rcnn")
-support, fastai_state = detection.support, detection.fastai_state
+fastai_state = detection.fastai_state
 LAYOUTS = [one.stem for one in sorted(support.DATA.glob("*.layout"))]
 ROWS = [*LAYOUTS, "faster_rcnn", "fastai_ssd", "feature_classifier"]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(params=ROWS)
-def row(request, cache, monkeypatch):
+def row(request):
     """A definition and a state dictionary that fit each other."""
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
     if request.param == "fastai_ssd":
         return detection.FASTAI, request.getfixturevalue("fastai_state")
     if request.param == "feature_classifier":
@@ -59,7 +42,7 @@ def row(request, cache, monkeypatch):
 def refuse(tmp_path, definition, state, pattern):
     opened = support.package(tmp_path / "package", definition, state)
     with pytest.raises(ModelError, match=pattern) as caught:
-        load_model(opened, device="cpu", threads=1, arguments={})
+        support.loaded(opened)
     assert caught.value.stage
     assert caught.value.file.endswith(definition["ModelFile"])
     return opened
@@ -92,6 +75,6 @@ def test_a_file_that_is_cut_off_says_so(tmp_path, row):
     path = opened.file(definition["ModelFile"])
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 3 // 5])
-    opened = detection.support.open_package(tmp_path / "package" / "model.emd", cache=tmp_path / "other")
+    opened = open_package(tmp_path / "package" / "model.emd", cache=tmp_path / "other")
     with pytest.raises(ModelError, match="cut off or damaged"):
-        load_model(opened, device="cpu", threads=1, arguments={})
+        support.loaded(opened)

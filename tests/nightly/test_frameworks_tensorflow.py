@@ -6,49 +6,32 @@ The last test has jobs of all families follow one another in one warm engine.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
 pytest.importorskip("torchvision")  # before TensorFlow, which would end the process otherwise
 pytest.importorskip("tensorflow")
-import rasterio
+from ..engine.models.conftest import _alone, _no_engine_is_left, cache  # noqa: F401 - found here by pytest
+
+# isort: split
+import shapely
 import tensorflow as tf
 from deep_raster.engine import jobs
 from skimage.transform import resize
 
+from ..engine.models import engine_support as engine
+from ..engine.models import test_keras_mask_rcnn as ponds
+from ..engine.models import test_tensorflow as graphs
+from ..engine.models import test_through_engine as cases
 
-def _module(name):
-    path = Path(__file__).parents[1] / "engine" / "models" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-engine, graphs, ponds = _module("test_through_engine"), _module("test_tensorflow"), _module("test_keras_mask_rcnn")
-_no_engine_is_left = engine._no_engine_is_left
 folder, reference = ponds.folder, ponds.reference
-files = engine.files
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
 
 
 def test_objects_of_a_saved_model_of_tensorflow_2(tmp_path):
-    inputs, pixels = engine.scene(tmp_path, 48, 64)
+    inputs, pixels = cases.scene(tmp_path, 48, 64)
     module = graphs.Module()
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.__call__)
-    package = engine.write_package(tmp_path, graphs.DETECTOR, ModelFile="saved")
+    package = cases.write_package(tmp_path, graphs.DETECTOR, ModelFile="saved")
     output = str(tmp_path / "out.gpkg")
     asked = engine.options(score_threshold="0.6", padding="0")
     engine.run(jobs.DetectObjects(inputs, package, output, asked, run_nms=False))
@@ -65,16 +48,14 @@ def test_classes_of_a_saved_model(tmp_path):
         def __call__(self, image):
             return graphs.deeplab(image)
 
-    inputs, pixels = engine.scene(tmp_path, 48, 64)
+    inputs, pixels = cases.scene(tmp_path, 48, 64)
     net = Net()
     tf.saved_model.save(net, str(tmp_path / "saved"), signatures=net.__call__)
-    package = engine.write_package(tmp_path, graphs.DEEPLAB, ModelFile="saved")
+    package = cases.write_package(tmp_path, graphs.DEEPLAB, ModelFile="saved")
     engine.run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options(padding="0")))
     wanted = net(tf.constant(pixels.transpose(1, 2, 0)[None]))["SemanticPredictions"].numpy()[0]
     assert len(np.unique(wanted)) > 2
-    with rasterio.open(tmp_path / "out.tif") as raster:
-        assert raster.transform == engine.TRANSFORM
-        assert (raster.read(1) == wanted).mean() >= 0.9999
+    assert (engine.read_classes(tmp_path / "out.tif") == wanted).mean() >= 0.9999
 
 
 def pond_masks(reference, pixels):
@@ -92,42 +73,40 @@ def pond_masks(reference, pixels):
 
 
 def test_mask_rcnn_objects_and_classes(folder, reference, tmp_path):
-    inputs, pixels = engine.scene(tmp_path, ponds.SIDE, ponds.SIDE)
+    inputs, pixels = cases.scene(tmp_path, ponds.SIDE, ponds.SIDE)
     wanted = pond_masks(reference, pixels)
     assert len(wanted) > 3
-    package, output = engine.write_package(folder, ponds.MEMBERS), str(tmp_path / "out.gpkg")
+    package, output = cases.write_package(folder, ponds.MEMBERS), str(tmp_path / "out.gpkg")
     asked = engine.options(score_threshold="0.1", padding="0")
     engine.run(jobs.DetectObjects(inputs, package, output, asked, run_nms=False))
-    bounds, fields = engine.read_layer(output)
+    shapes, fields = engine.read_layer(output)
     order = np.argsort(-fields["Confidence"], kind="stable")
     np.testing.assert_allclose(fields["Confidence"][order], [score for _, score, _ in wanted], atol=1e-4)
     assert list(fields["Class"][order]) == [f"kind {number}" for number, _, _ in wanted]
-    for box, (_, _, mask) in zip(bounds[order], wanted):
+    for box, (_, _, mask) in zip(shapely.bounds(engine.to_pixels(shapes[order])), wanted):
         parts = ponds.connected(mask, connectivity=1)
         rows, columns = np.nonzero(parts == np.bincount(parts[parts > 0]).argmax())
-        pixel_box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], float)
-        np.testing.assert_allclose(box, engine.on_the_map(pixel_box)[0], atol=0.5)
-    package = engine.write_package(folder, ponds.MEMBERS, ModelType="ImageClassification")
+        np.testing.assert_allclose(box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=1)
+    package = cases.write_package(folder, ponds.MEMBERS, ModelType="ImageClassification")
     engine.run(jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options(padding="0")))
     classes = np.zeros((ponds.SIDE, ponds.SIDE), int)
     for number, _, mask in wanted:
         classes[mask] = number
-    with rasterio.open(tmp_path / "out.tif") as raster:
-        assert (raster.read(1) == classes).mean() >= 0.9999
+    assert (engine.read_classes(tmp_path / "out.tif") == classes).mean() >= 0.9999
 
 
 def test_jobs_of_all_families_follow_one_another_in_one_engine(tmp_path):
     """torchvision cannot be imported after TensorFlow, so each family has workers of its own."""
-    cases = (
-        engine.test_onnx_objects,
-        engine.test_keras_classes_of_features,
-        engine.test_scripted_torchvision_objects_after_tensorflow_in_the_same_engine,
-        engine.test_tensorflow_objects,
-        engine.test_torchscript_only_with_the_packages_hash,
-        engine.test_deeplab_pixels,
-        engine.test_onnx_pixels_in_many_tiles,
+    jobs_of_all = (
+        cases.test_onnx_objects,
+        cases.test_keras_classes_of_features,
+        cases.test_scripted_torchvision_objects_after_tensorflow_in_the_same_engine,
+        cases.test_tensorflow_objects,
+        cases.test_torchscript_only_with_the_packages_hash,
+        cases.test_deeplab_pixels,
+        cases.test_onnx_pixels_in_many_tiles,
     )
-    for number, case in enumerate((*cases, *reversed(cases))):
+    for number, case in enumerate((*jobs_of_all, *reversed(jobs_of_all))):
         place = tmp_path / str(number)
         place.mkdir()
         case(place)

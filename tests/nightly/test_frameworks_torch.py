@@ -6,38 +6,23 @@ georeferenced raster, and its answers are read from the layer or the raster that
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")
-import pyogrio
-import rasterio
 import shapely
-import torch
-from deep_raster.engine import client, jobs
-from deep_raster.engine.environment import Environment
+from deep_raster.engine import jobs
 from deep_raster.engine.models.base import Detections
 
-LEFT, TOP, CELL = 500_000.0, 5_400_000.0, 0.5
+from ..engine.models import engine_support as engine
+from ..engine.models import test_arcgis_detection as detection
+from ..engine.models import test_arcgis_rcnn as rcnn
+from ..engine.models import test_arcgis_segmentation as segmentation
+from ..engine.models import torch_support as support
+from ..engine.models.conftest import _alone, _no_engine_is_left, cache  # noqa: F401 - found here by pytest
 
-
-def _module(name):
-    path = Path(__file__).parents[1] / "engine" / "models" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-detection, segmentation = _module("test_arcgis_detection"), _module("test_arcgis_segmentation")
-rcnn = _module("test_arcgis_rcnn")
-cache, fastai_state = detection.cache, detection.fastai_state
+fastai_state = detection.fastai_state
 test_ssd_over_torchvision = detection.test_ssd_over_torchvision
 test_ssd_with_four_bands = detection.test_ssd_with_four_bands_and_a_grid_that_no_stride_reaches
 test_retinanet_over_torchvision = detection.test_retinanet_over_torchvision
@@ -55,33 +40,22 @@ class Tool:
     def __init__(self, package, network, arguments, folder):
         self.plan, self.values = network.plan, getattr(network, "values", None)
         self._package, self._folder, self._count = package, folder, 0
-        self._arguments = {**arguments, "padding": "0"}
+        self._arguments = {**arguments, "padding": 0}
 
     def _run(self, kind, image, suffix, **members):
         self._count += 1
-        source, output = self._folder / f"in{self._count}.tif", self._folder / f"out{self._count}{suffix}"
-        bands, rows, columns = image.shape
-        transform = rasterio.transform.from_origin(LEFT, TOP, CELL, CELL)
-        profile = {"driver": "GTiff", "dtype": image.dtype, "crs": "EPSG:32632", "transform": transform}
-        profile["photometric"] = "MINISBLACK"  # a fourth band is near infrared, not transparency
-        with rasterio.open(source, "w", width=columns, height=rows, count=bands, **profile) as file:
-            file.write(image)
-        options = jobs.RunOptions(processor=jobs.CPU, workers=1, arguments=self._arguments)
-        job = kind((jobs.RasterInput(str(source)),), str(self._package.path), str(output), options, **members)
-        environment = Environment(python=sys.executable, root="", frameworks=(), versions={})
-        client.run_job(job, on_event=lambda _: None, is_cancelled=lambda: False, environment=environment)
+        source = engine.write_raster(self._folder / f"in{self._count}.tif", image)
+        output, options = self._folder / f"out{self._count}{suffix}", engine.options(**self._arguments)
+        engine.run(kind((source,), str(self._package.path), str(output), options, **members))
         return output
 
     def detect(self, pixels, valid):
         return [self._objects(self._run(jobs.DetectObjects, one, ".gpkg", run_nms=False)) for one in pixels]
 
     def _objects(self, path):
-        meta, _, wkb, data = pyogrio.raw.read(path)
-        fields, shapes = dict(zip(meta["fields"], data)), shapely.from_wkb(wkb)
+        shapes, fields = engine.read_layer(path)
         order = np.argsort(-fields["Confidence"], kind="stable")  # as networks list what they find
-        fields, shapes = {name: values[order] for name, values in fields.items()}, shapes[order]
-        # y downwards, in pixels
-        shapes = shapely.transform(shapes, lambda points: (points - [LEFT, TOP]) / [CELL, -CELL])
+        fields, shapes = {name: values[order] for name, values in fields.items()}, engine.to_pixels(shapes[order])
         names = [one.name for one in self._package.definition.classes]
         labels = np.array([names.index(one) for one in fields["Class"]])
         rings = [[shapely.get_coordinates(ring) for ring in _rings(shape)] for shape in shapes]
@@ -89,11 +63,7 @@ class Tool:
         return Detections(shapely.bounds(shapes).astype(np.float32), scores, labels, rings)
 
     def scores(self, pixels, valid):
-        found = []
-        for one in pixels:
-            with rasterio.open(self._run(jobs.ClassifyPixels, one, ".tif")) as file:
-                found.append(file.read(1))
-        return np.array(found)
+        return np.array([engine.read_classes(self._run(jobs.ClassifyPixels, one, ".tif")) for one in pixels])
 
 
 def _rings(shape):
@@ -135,27 +105,15 @@ def _same_outlines(found, boxes, scores, labels):
 
 
 @pytest.fixture(autouse=True)
-def _through_the_engine(cache, tmp_path, monkeypatch, request):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(cache))
+def _through_the_engine(tmp_path, monkeypatch, request):
+    load = support.load_model
 
-    def ask(load):
-        def loads(package, *, device, threads, arguments):
-            network = load(package, device=device, threads=threads, arguments=arguments)
-            return Tool(package, network, arguments, tmp_path)
+    def ask(package, *, device, threads, arguments):
+        network = load(package, device=device, threads=threads, arguments=arguments)
+        return Tool(package, network, arguments, tmp_path)
 
-        return loads
-
-    for module in (detection, rcnn, segmentation):
-        monkeypatch.setattr(module, "load_model", ask(module.load_model))
+    monkeypatch.setattr(support, "load_model", ask)
     monkeypatch.setattr(segmentation, "expect", _same_classes)
     side = 224 if "fastai" in request.node.name else 128
-    for module in (detection, rcnn):
-        compare = _same_outlines if "mask" in request.node.name else module.support.assert_same_objects
-        monkeypatch.setattr(module.support, "assert_same_objects", _on_the_raster(compare, side))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_engine_is_left():
-    yield
-    client.shutdown_engines()
+    compare = _same_outlines if "mask" in request.node.name else support.assert_same_objects
+    monkeypatch.setattr(support, "assert_same_objects", _on_the_raster(compare, side))

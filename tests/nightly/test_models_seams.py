@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-_place = Path(__file__).resolve().parent.parent / "engine" / "models" / "test_reach.py"
-_spec = importlib.util.spec_from_file_location("reach_support", _place)
-support = importlib.util.module_from_spec(_spec)
-sys.modules["reach_support"] = support
-_spec.loader.exec_module(support)
+from ..engine.models import test_reach as support  # noqa: E402
+from ..engine.models.conftest import _alone, _no_engine_is_left, cache  # noqa: E402, F401 - found here by pytest
+
 scene = support.scene
 
 

@@ -44,7 +44,7 @@ def made(folder, configuration=CONFIGURATION, **changes):
         "Framework": "PyTorch", "ModelConfiguration": configuration, "ModelType": "ImageClassification",
         "ModelFile": "model.pth", "ImageWidth": 64, "ImageHeight": 64, "ExtractBands": [0, 1, 2],
         "Classes": [{"Value": value, "Name": f"class {value}"} for value in (0, 5, 9)],
-        "Normalization": {"Method": "mean_std", "Mean": [90, 100, 110], "Std": [40, 50, 60], "Fill": 0},
+        "Normalization": {"Method": "mean_std", "Mean": support.MEAN, "Std": support.STD, "Fill": 0},
         "SupportsVariableTileSize": True, **changes,
     }  # fmt: skip
     return support.package(folder, members, network.state_dict()), network
@@ -71,9 +71,8 @@ def test_converted_once_and_the_same_answers(tmp_path, monkeypatch):
     valid = support.everywhere(pixels)
     valid[0, 10:20, 30:50] = False
     filled = np.where(valid[:, np.newaxis], pixels, 0)  # as the definition's Fill says
-    images = (filled - np.reshape([90, 100, 110], (1, 3, 1, 1))) / np.reshape([40, 50, 60], (1, 3, 1, 1))
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(images).float())
+        wanted = network(support.normalised(filled))
     np.testing.assert_allclose(model.scores(pixels, valid), wanted.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_array_equal(model.scores(pixels, valid), first.scores(pixels, valid))
     without = load(package, predict_background="False").scores(pixels, valid)
@@ -113,9 +112,8 @@ def test_regression_keeps_its_values(tmp_path):
     assert isinstance(model, RolePixelClassifier)
     assert model.values is None
     pixels = support.pixels((1, 3, 64, 64))
-    images = (pixels - np.reshape([90, 100, 110], (1, 3, 1, 1))) / np.reshape([40, 50, 60], (1, 3, 1, 1))
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(images).float()).numpy()
+        wanted = network(support.normalised(pixels)).numpy()
     np.testing.assert_allclose(model.scores(pixels, support.everywhere(pixels)), wanted, rtol=1e-4, atol=1e-4)
 
 

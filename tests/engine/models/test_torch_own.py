@@ -25,7 +25,6 @@ from torch import nn  # noqa: E402
 from . import torch_support as support  # noqa: E402
 
 pytestmark = pytest.mark.torch
-MEAN, STD = (90.0, 100.0, 110.0), (40.0, 50.0, 60.0)
 CPU = torch.device("cpu")
 UNET = {
     "Task": "segmentation",
@@ -46,7 +45,7 @@ def definition(configuration, model_type, side=64, classes=2, **changes):
         "ImageHeight": side,
         "ExtractBands": [2, 1, 0],
         "Classes": [{"Value": 5 * (one + 1), "Name": f"kind {one}"} for one in range(classes)],
-        "Normalization": {"Method": "mean_std", "Mean": list(MEAN), "Std": list(STD)},
+        "Normalization": {"Method": "mean_std", "Mean": support.MEAN, "Std": support.STD},
         "SupportsVariableTileSize": True,
         **changes,
     }
@@ -69,15 +68,11 @@ def prepared(tmp_path, members, arguments=None, outputs=None):
     return support.loaded(opened, arguments), network
 
 
-def normalised(pixels):
-    return torch.from_numpy((pixels - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))).float()
-
-
 def test_segmentation(tmp_path):
     model, network = prepared(tmp_path, definition(UNET, "ImageClassification"))
     pixels = support.pixels((2, 3, 64, 96))
     with torch.inference_mode():
-        wanted = network(normalised(pixels)).softmax(dim=1).numpy()
+        wanted = network(support.normalised(pixels)).softmax(dim=1).numpy()
     found = model.scores(pixels, support.everywhere(pixels))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert found.dtype == np.float32
@@ -90,7 +85,7 @@ def test_regression_gives_values(tmp_path):
     model, network = prepared(tmp_path, members, outputs=1)
     pixels = support.pixels((1, 3, 64, 64))
     with torch.inference_mode():
-        wanted = network(normalised(pixels)).numpy()
+        wanted = network(support.normalised(pixels)).numpy()
     np.testing.assert_allclose(model.scores(pixels, support.everywhere(pixels)), wanted, atol=1e-4)
     assert model.values is None
 
@@ -114,7 +109,7 @@ def test_detection(tmp_path, architecture):
     stage.score_thresh, stage.nms_thresh = 0.02, 0.3
     pixels = support.pixels((2, 3, 96, 96))
     with torch.inference_mode():
-        wanted = network(list(normalised(pixels)))
+        wanted = network(list(support.normalised(pixels)))
     first = 1 if architecture == "fasterrcnn" else 0
     for found, expected in zip(model.detect(pixels, support.everywhere(pixels)), wanted):
         parts = [expected[one].numpy() for one in ("boxes", "scores", "labels")]
@@ -128,7 +123,7 @@ def test_instances_have_outlines_inside_their_tile(tmp_path):
     pixels = support.pixels((1, 3, 64, 64))
     network.roi_heads.score_thresh, network.roi_heads.nms_thresh = 0.02, 0.4
     with torch.inference_mode():
-        (wanted,) = network(list(normalised(pixels)))
+        (wanted,) = network(list(support.normalised(pixels)))
     masks = wanted["masks"][:, 0].numpy() >= 0.5
     inked = masks.any(axis=(1, 2))
     (found,) = model.detect(pixels, support.everywhere(pixels))
@@ -159,7 +154,7 @@ def test_object_classification(tmp_path):
     model, network = prepared(tmp_path, members)
     pixels = support.pixels((3, 3, 64, 64))
     with torch.inference_mode():
-        wanted = network(normalised(pixels)).softmax(dim=1).numpy()
+        wanted = network(support.normalised(pixels)).softmax(dim=1).numpy()
     np.testing.assert_allclose(model.probabilities(pixels, support.everywhere(pixels)), wanted, atol=1e-4)
     assert (model.blacken, model.fixed_crop) == (True, False)
 

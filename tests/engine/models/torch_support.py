@@ -13,6 +13,7 @@ from deep_raster.engine.package.dlpk import ModelPackage, open_package
 from torch.nn import functional
 
 DATA = Path(__file__).with_name("data") / "arcgis_learn"
+MEAN, STD = [90, 100, 110], [40, 50, 60]
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 
@@ -109,6 +110,11 @@ def pixels(shape: tuple[int, ...], high: int = 256, seed: int = 1) -> np.ndarray
 
 def everywhere(batch: np.ndarray) -> np.ndarray:
     return np.ones((len(batch), *batch.shape[2:]), bool)
+
+
+def normalised(batch: np.ndarray) -> torch.Tensor:
+    """Normalise by MEAN and STD, in double precision."""
+    return torch.from_numpy((batch - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))).float()
 
 
 def imagenet(batch: np.ndarray) -> torch.Tensor:
