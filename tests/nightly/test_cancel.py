@@ -68,7 +68,7 @@ def test_cancel_at_random_moments(workshop, kinds, calm_kind, figure, name):
         there = kind.there(folder / "out")
         half = [one for one in there if not kind.is_whole(folder / "out", one, expected)]
         halves += len(half)
-        # A job of several outputs names each when it is complete; chips move into their folder one by one.
+        # An export has some renames to do at its end, between which a cancel may come; the next start does the rest.
         assert not half or (name == "export" and state == "cancelled"), half
         assert state == "cancelled" or kind.state(folder / "out") == expected
         assert not os.listdir(host.scratch), "scratch is not empty"

@@ -13,8 +13,10 @@ from small_disks import small_disk
 
 KINDS = ("pixels", "rasters", "polygons", "detect", "export", "training")
 SHARES = (10, 25, 50, 75, 90, 99)
+# Chips are ready before anything of them is at the output; what comes last is what such disks are too small for.
+NARROW = {"export": (96, 97, 98, 99.5)}
 # After these failures space is made and the same job started again.
-RESUMED = (50, 90)
+RESUMED = (50, 90, 98)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,8 @@ def test_too_small_a_disk(workshop, kinds, figure, name):
     left, halves, silent = [], [], []
     told_early = early_cases = resumed = again_cases = 0
     for place, need in needs.items():
-        for share in SHARES:
-            size = max(4096, need * share // 100 // 4096 * 4096)
+        for share in (*SHARES, *NARROW.get(name, ())):
+            size = max(4096, int(need * share) // 100 // 4096 * 4096)
             sizes = {"target": 2**30, "scratch": 2**30, place: size}
             run = base / f"{place}-{share}"
             with small_disk(target, sizes["target"]), small_disk(scratch, sizes["scratch"]):
@@ -88,9 +90,9 @@ def test_too_small_a_disk(workshop, kinds, figure, name):
                     resumed += again.wait() == "done" and kind.state(target) == expected
             tidy(run)
     figure(f"O1 {name}: bytes needed at target / in scratch", f"{needs['target']:,} / {needs['scratch']:,}")
-    figure(f"O1 {name}: half files left at the output of 12 runs", len(halves), "0", not halves)
+    figure(f"O1 {name}: half files left at the output", len(halves), "0", not halves)
     figure(f"O1 {name}: whole files of several left there", len(left) - len(halves), "0", not left)
     figure(f"O1 {name}: messages without place and space", len(silent), "0", not silent)
     figure(f"O1 {name}: told before the first tile, 10-75 %", f"{told_early} of {early_cases}", "all")
     figure(f"O1 {name}: complete once space is made", f"{resumed} of {again_cases}", "all", resumed == again_cases)
-    assert not halves and not silent and resumed == again_cases, "\n".join([*halves, *silent])
+    assert not left and not silent and resumed == again_cases, "\n".join([*left, *silent])
