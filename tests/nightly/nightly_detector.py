@@ -9,13 +9,8 @@ class GeometryType:
 
 
 class Finder:
-    def __init__(self):
-        self.name, self.description = "Finder", "Boxes where it is bright"
-
     def initialize(self, **kwargs):
-        if "model" in kwargs:
-            with open(kwargs["model"]) as file:
-                self.json_info = json.load(file)
+        pass
 
     def getParameterInfo(self):
         return [

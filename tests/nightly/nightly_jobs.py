@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,10 @@ import pyogrio
 import shapely
 from deep_raster.engine import jobs
 from deep_raster.engine.package.dlpk import open_package, write_package
-from nightly_models import write_pixel_network, write_scene
+from nightly_models import write_pixel_network
 from nightly_support import digest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine" / "training"))
-from scenes import detection_folder
-
-sys.path.pop(0)
+from pictures import write_scene
+from training_chips import detection_folder
 
 
 @dataclass(frozen=True)

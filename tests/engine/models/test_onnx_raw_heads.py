@@ -71,6 +71,28 @@ def spread(network):
             weight.data.zero_()
 
 
+class Raw(nn.Module):
+    """A network of torchvision whose trunk and head answer without decoding: what ``read`` makes of head and levels."""
+
+    def __init__(self, net, read):
+        super().__init__()
+        self.net, self.read = net, read
+
+    def forward(self, x):
+        return self.read(self.net.head, list(self.net.backbone(x).values()))
+
+
+def joined(head, levels):
+    found = head(levels)
+    return found["cls_logits"], found["bbox_regression"]
+
+
+def level_by_level(head, levels):
+    scores = [head.classification_head.cls_logits(head.classification_head.conv(one)) for one in levels]
+    boxes = [head.regression_head.bbox_reg(head.regression_head.conv(one)) for one in levels]
+    return (*scores, *boxes)
+
+
 @pytest.mark.parametrize("by_level", [False, True], ids=["joined", "levels"])
 def test_retinanet_of_torchvision(tmp_path, by_level):
     torch.manual_seed(0)
@@ -79,23 +101,8 @@ def test_retinanet_of_torchvision(tmp_path, by_level):
     net = RetinaNet(Trunk(), 2, 64, 96, anchor_generator=AnchorGenerator(sizes, ratios), **PLAIN, **options).eval()
     spread(net)
 
-    class Raw(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            levels = list(self.net.backbone(x).values())
-            if not by_level:
-                found = self.net.head(levels)
-                return found["cls_logits"], found["bbox_regression"]
-            head = self.net.head
-            scores = [head.classification_head.cls_logits(head.classification_head.conv(one)) for one in levels]
-            boxes = [head.regression_head.bbox_reg(head.regression_head.conv(one)) for one in levels]
-            return (*scores, *boxes)
-
     names = ("s0", "s1", "b0", "b1") if by_level else ("scores", "boxes")
-    files.export(Raw(), tmp_path / "net.onnx", (1, 3, 64, 96), names=names)
+    files.export(Raw(net, level_by_level if by_level else joined), tmp_path / "net.onnx", (1, 3, 64, 96), names=names)
     tensors = {"Scores": ["s0", "s1"], "Boxes": ["b0", "b1"]} if by_level else {"Scores": "scores", "Boxes": "boxes"}
     anchors = {"Kind": "retinanet", "Strides": [8, 16], "Sizes": sizes, "Ratios": ratios[0], "Round": True}
     output = {"Kind": "Boxes", "Encoding": "anchors", "Anchors": anchors, "Tensors": tensors, "Activation": "sigmoid"}
@@ -123,16 +130,7 @@ def test_ssd_of_torchvision(tmp_path):
     net = ssd.SSD(Trunk(), generator, (96, 64), 4, head=head, **PLAIN, **limits).eval()
     spread(net)
 
-    class Raw(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            found = self.net.head(list(self.net.backbone(x).values()))
-            return found["cls_logits"], found["bbox_regression"]
-
-    files.export(Raw(), tmp_path / "net.onnx", (1, 3, 64, 96), names=("scores", "boxes"))
+    files.export(Raw(net, joined), tmp_path / "net.onnx", (1, 3, 64, 96), names=("scores", "boxes"))
     output = {
         "Kind": "Boxes", "Encoding": "anchors", "Weights": [10, 10, 5, 5], "Activation": "softmax",
         "Background": "first", "MultiLabel": True, "Suppress": True, "Overlap": 0.3, "Threshold": 0.4,

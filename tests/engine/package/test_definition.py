@@ -9,16 +9,7 @@ from deep_raster.engine.errors import DefinitionError
 from deep_raster.engine.package.emd import read_definition
 from deep_raster.engine.package.reading import CellSize, ClassInfo
 
-BASE = {
-    "Framework": "TensorFlow",
-    "ModelConfiguration": "ObjectDetectionAPI",
-    "ModelFile": "tree_detection.pb",
-    "ModelType": "ObjectDetection",
-    "ImageHeight": 850,
-    "ImageWidth": 850,
-    "ExtractBands": [0, 1, 2],
-    "Classes": [{"Value": 0, "Name": "Tree", "Color": [0, 255, 0]}],
-}
+from .definitions import BASE
 
 
 def made(**changes):

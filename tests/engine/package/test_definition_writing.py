@@ -10,27 +10,7 @@ from deep_raster.engine.package.emd import build_definition, read_definition, wr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BASE = {
-    "Framework": "TensorFlow",
-    "ModelConfiguration": "ObjectDetectionAPI",
-    "ModelFile": "tree_detection.pb",
-    "ModelType": "ObjectDetection",
-    "ImageHeight": 850,
-    "ImageWidth": 850,
-    "ExtractBands": [0, 1, 2],
-    "Classes": [{"Value": 0, "Name": "Tree", "Color": [0, 255, 0]}],
-}
-
-
-def read_or_refuse(read, source):
-    """Return what was read, or None if it was refused as it should be; anything else that is raised goes on."""
-    try:
-        return read(source)
-    except DefinitionError as error:
-        if not error.problems or not all(isinstance(one, str) for one in error.problems):
-            raise AssertionError("an error without problems") from error
-        return None
-
+from .definitions import BASE, read_or_refuse
 
 # --- definitions that arcgis.learn wrote -------------------------------------------------------------------------
 

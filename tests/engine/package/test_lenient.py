@@ -10,15 +10,7 @@ from deep_raster.engine.package import lenient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
-def read_or_refuse(read, source):
-    """Return what was read, or None if it was refused as it should be; anything else that is raised goes on."""
-    try:
-        return read(source)
-    except DefinitionError as error:
-        if not error.problems or not all(isinstance(one, str) for one in error.problems):
-            raise AssertionError("an error without problems") from error
-        return None
+from .definitions import read_or_refuse
 
 
 def write_and_parse(value):

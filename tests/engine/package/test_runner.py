@@ -39,13 +39,6 @@ class FakeSession:
         return {"describe_network": describe_network}[task](json.loads(json.dumps(payload)), None)
 
 
-@pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
-
-
 @pytest.fixture
 def folder(tmp_path):
     place = tmp_path / "model"

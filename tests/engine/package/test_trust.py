@@ -19,13 +19,6 @@ from .zips import Item, build
 CODE = b"class Finder: pass\n"
 
 
-@pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEP_RASTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DEEP_RASTER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
-
-
 @pytest.fixture
 def store(tmp_path):
     return ConsentStore(tmp_path / "trust")

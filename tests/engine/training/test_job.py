@@ -10,8 +10,7 @@ from deep_raster.engine.errors import ChipError
 from deep_raster.engine.jobs import TrainModel
 from deep_raster.engine.models.loader import load_model
 from deep_raster.engine.package.dlpk import open_package
-
-from .scenes import detection_folder
+from training_chips import detection_folder
 
 
 def test_a_model_is_trained_by_an_engine_process(tmp_path):

@@ -10,8 +10,7 @@ from deep_raster.engine.training.chips import merged_classes, open_folders, prep
 from deep_raster.engine.training.splitting import Member, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from .scenes import detection_folder, pixel_folder, write_definition, write_image
+from training_chips import detection_folder, pixel_folder, write_definition, write_image
 
 
 def marked(side=32, boxes=((4, 6, 12, 10), (20, 1, 30, 30))):

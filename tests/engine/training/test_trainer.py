@@ -14,8 +14,7 @@ from deep_raster.engine.errors import OutputError, TrainingError
 from deep_raster.engine.package.dlpk import open_package
 from deep_raster.engine.training import checkpoint, detection, trainer
 from deep_raster.engine.training.checkpoint import BEST, LAST, PREVIOUS, Checkpoints
-
-from .scenes import detection_folder
+from training_chips import detection_folder
 
 SMALL = {"width": "8", "channels": "16", "head_convs": "1"}
 
@@ -42,24 +41,34 @@ def same(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.fixture
+def break_off(train, monkeypatch):
+    """Train, but end with an error after so many steps; each step is saved, in the middle of an epoch as well."""
+    learn = trainer.Trainer._learn
+    monkeypatch.setattr(trainer, "_SAVE_EVERY", 0.0)
+
+    def run(after, **job):
+        steps = []
+
+        def stopping(self, samples):
+            if len(steps) == after:
+                raise KeyboardInterrupt
+            steps.append(1)
+            learn(self, samples)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer.Trainer, "_learn", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                train(**job)
+
+    return run
+
+
 @pytest.mark.parametrize("stop_after", [1, 3, 4])
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path, train, monkeypatch, stop_after):
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, train, break_off, stop_after):
     folder = detection_folder(tmp_path / "chips", chips=6)
     whole, _ = train(**members(folder, tmp_path / "whole"))
-    steps, learn = [], trainer.Trainer._learn
-
-    def stopping(self, samples):
-        if len(steps) == stop_after:
-            raise KeyboardInterrupt
-        steps.append(1)
-        learn(self, samples)
-
-    # Save after every step, so that stopping in the middle of an epoch is tried as well.
-    monkeypatch.setattr(trainer, "_SAVE_EVERY", 0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_learn", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train(**members(folder, tmp_path / "parts"))
+    break_off(stop_after, **members(folder, tmp_path / "parts"))
     resumed, told = train(**members(folder, tmp_path / "parts"))
     assert any("goes on after epoch" in one.text for one in told if isinstance(one, events.Log))
     assert same(weights(whole), weights(resumed))
@@ -68,21 +77,9 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, train, monkeypatch
     assert {one.name for one in (tmp_path / "parts").iterdir()} == {"model.dlpk", "model.html"}
 
 
-def test_another_seed_starts_anew_and_says_why(tmp_path, train, monkeypatch):
+def test_another_seed_starts_anew_and_says_why(tmp_path, train, break_off):
     folder = detection_folder(tmp_path / "chips", chips=4)
-    learn, steps = trainer.Trainer._learn, []
-
-    def stopping(self, samples):
-        if len(steps) == 2:
-            raise KeyboardInterrupt
-        steps.append(1)
-        learn(self, samples)
-
-    monkeypatch.setattr(trainer, "_SAVE_EVERY", 0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_learn", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train(**members(folder, tmp_path / "out"))
+    break_off(2, **members(folder, tmp_path / "out"))
     resumed, told = train(**members(folder, tmp_path / "out", seed=7))
     fresh, _ = train(**members(folder, tmp_path / "fresh", seed=7))
     assert any("differs in chips, seed" in one.text for one in told if isinstance(one, events.Log))

@@ -8,8 +8,7 @@ from deep_raster.engine import events
 from deep_raster.engine.errors import ChipError, DeepRasterError, JobError, TrainingError
 from deep_raster.engine.models import networks
 from deep_raster.engine.package.dlpk import open_package
-
-from .scenes import detection_folder, mask_folder, object_folder, pixel_folder, write_definition, write_image
+from training_chips import detection_folder, mask_folder, object_folder, pixel_folder, write_definition, write_image
 
 SMALL = {"width": "8", "channels": "16", "head_convs": "1", "precision": "float32"}
 

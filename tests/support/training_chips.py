@@ -1,5 +1,7 @@
 """Small training folders in the layout that ArcGIS exports, written with rasterio and the standard library alone."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
