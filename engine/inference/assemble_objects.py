@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
@@ -10,21 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from .. import __version__, jobs
+from .. import jobs
 from ..events import Log, Progress
 from ..package.dlpk import open_package
 from ..raster.features import FeatureWriter
 from ..raster.grid import Grid, parse_crs, same_crs, transform_points
-from ..raster.remote import shown
-from ..raster.secrets import hide
 from ..workers.task import TaskContext
 from .journal import WorkFolder
 from .object_fields import extra_fields, object_columns, object_fields
 from .object_parts import PartFiles, Survey, survey, tile_rows
 from .object_stream import Found, ObjectStream
 from .plan import Item, cached_plan
-from .planning import describe
 from .polygons import regularised, simplified
+from .provenance import provenance
 from .seams import Seams
 from .settings import HostSettings, split_arguments
 
@@ -72,21 +69,6 @@ def _final(item: Item, facts: Survey, parts: PartFiles, shape: int, max_overlap:
     stream = ObjectStream(Seams(item.layout, facts.seen), shape if facts.masks else None, max_overlap)
     for row, found in tile_rows(item, parts, shape):
         yield stream.add(found, facts.limit(row))
-
-
-def provenance(job: Dict[str, Any], digest: str = "") -> Dict[str, str]:
-    """Return what a result carries about its making, without logins; the same for every run of the same job.
-
-    Args:
-        job: the job's members.
-        digest: of the package; empty for a job without one.
-    """
-    told, _ = hide(describe(job, shown))
-    return {
-        "DEEP_RASTER_VERSION": __version__,
-        **({"DEEP_RASTER_MODEL": digest} if digest else {}),
-        "DEEP_RASTER_JOB": json.dumps(told, ensure_ascii=False, sort_keys=True),
-    }
 
 
 def _shapes(grid: Grid, found: Found, settings: HostSettings, crs: str, multi: bool) -> Array:

@@ -20,13 +20,13 @@ from ..raster.grid import Grid
 from ..raster.window import Window, scaled, split
 from ..raster.writer import BLOCK, Category, RasterProfile, RasterWriter
 from ..workers.task import TaskContext
-from .assemble_objects import provenance
 from .class_polygons import write_polygons
 from .journal import WorkFolder
 from .parts import read_part
 from .pixel_output import FULL_SCORE, SCORE_NODATA
 from .plan import Item, Plan, cached_plan
 from .planning import class_dtype
+from .provenance import provenance
 from .reading import Reader
 from .settings import split_arguments
 from .tiles import group_inner

@@ -24,7 +24,7 @@ from ..raster.vector import Features, layer_facts, read_features
 from ..raster.versions import check_unchanged, source_state
 from ..raster.window import Window
 from ..workers.task import TaskContext
-from .assemble_objects import provenance, to_map
+from .assemble_objects import to_map
 from .augment import augmented_probabilities
 from .chip_sets import Chips, piece_of, recall, store
 from .chips import blackened, chip_window, resized
@@ -34,6 +34,7 @@ from .loading import Loaded, load, prepare
 from .parts import read_part, write_part
 from .plan import item_names, resolve_bands
 from .planning import describe, mask_area
+from .provenance import provenance
 from .reading import Reader, read_ahead
 from .telling import tell_resumed
 

@@ -221,6 +221,9 @@ def batches(work: Work) -> Iterator[Tuple[List[Tile], Array, Array]]:
 
 
 def _stacked(waiting: List[Tuple[Tile, Array, Array]]) -> Tuple[List[Tile], Array, Array]:
+    if len(waiting) == 1:  # nothing to copy
+        tile, pixels, valid = waiting[0]
+        return [tile], pixels[np.newaxis], valid[np.newaxis]
     return [one[0] for one in waiting], np.stack([one[1] for one in waiting]), np.stack([one[2] for one in waiting])
 
 

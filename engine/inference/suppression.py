@@ -15,9 +15,9 @@ from ..events import Log, Progress
 from ..raster.output import check_ending, require_room
 from ..raster.vector import Features, layer_facts, read_features
 from ..workers.task import TaskContext
-from .assemble_objects import provenance
 from .copies import write_copies
 from .nms import suppress_boxes, suppress_polygons
+from .provenance import provenance
 
 Array = npt.NDArray[Any]
 # Where the class stands if no field is named, as in the published tool.

@@ -265,7 +265,8 @@ class Normalisation:
         # A source without data may hold NaN or infinities there; they are replaced below.
         with np.errstate(invalid="ignore", over="ignore"):
             result = np.multiply(pixels, gain.astype(work).reshape(shape), dtype=work)
-            result += bias.astype(work).reshape(shape)
+            if bias.any():
+                result += bias.astype(work).reshape(shape)
         normalised: npt.NDArray[np.float32] = result.astype(np.float32, copy=False)
         if valid is not None and not valid.all():
             fill = np.zeros_like(bias) if self.fill_value is None else self.fill_value * gain + bias

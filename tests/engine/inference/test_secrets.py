@@ -12,7 +12,7 @@ import shapely
 from deep_raster.engine import jobs
 from deep_raster.engine.errors import JobCancelled, SourceLostError
 from deep_raster.engine.inference import classify_objects, detect
-from deep_raster.engine.inference.assemble_objects import provenance
+from deep_raster.engine.inference.provenance import provenance
 from deep_raster.engine.models.base import TilePlan
 from deep_raster.engine.raster.secrets import fill, hide
 from inference_support import NORTH_UP, BlobDetector, InProcessSession, plan, write_raster
