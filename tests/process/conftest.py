@@ -17,6 +17,9 @@ ENGINE_PYTHON = os.environ.get("DEEP_RASTER_PYTHON", "")
 
 sys.path.insert(0, str(TESTS / "qgis" / "support"))
 
+from conftest_values import write_raster  # noqa: E402 - needs the path above
+from provider_fixture import provider  # noqa: E402, F401 - found here by pytest
+
 
 def pytest_collection_modifyitems(items):
     if not QGIS_PROCESS:
@@ -111,20 +114,7 @@ def real(qgis):
 
 
 @pytest.fixture
-def provider(qgis_app, qgis_processing):
-    from deep_raster.processing_provider.provider import DeepRasterProvider
-    from qgis.core import QgsApplication
-
-    provider = DeepRasterProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
-
-
-@pytest.fixture
 def image(tmp_path):
-    from conftest_values import write_raster
-
     return write_raster(tmp_path / "scene.tif", width=300, height=200)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from conftest_values import DEFINITION, write_package
 from osgeo import ogr
 
+from .model_files import write_model
+
 IDS = (
     "labelobjects", "exporttrainingdata", "trainmodel", "createpackage", "packageinfo", "detectobjects",
     "classifypixels", "classifyobjects", "detectchange", "nonmaximumsuppression", "computeaccuracy", "setupenvironment",
@@ -36,28 +38,6 @@ os._exit(0)
 """
 
 
-def write_model(path, parameters, output):
-    """Write a model of one step, with the output as the model's own."""
-    from qgis.core import (
-        QgsProcessingModelAlgorithm,
-        QgsProcessingModelChildAlgorithm,
-        QgsProcessingModelChildParameterSource,
-        QgsProcessingModelOutput,
-    )
-
-    model = QgsProcessingModelAlgorithm("one step", "tests")
-    step = QgsProcessingModelChildAlgorithm("deepraster:detectobjects")
-    step.setChildId("detect")
-    for name, value in parameters.items():
-        step.addParameterSources(name, [QgsProcessingModelChildParameterSource.fromStaticValue(value)])
-    result = QgsProcessingModelOutput(output)
-    result.setChildId("detect")
-    result.setChildOutputName("OUTPUT")
-    step.setModelOutputs({output: result})
-    model.addChildAlgorithm(step)
-    assert model.toFile(str(path))
-
-
 def by_script(qgis, parameters):
     done = subprocess.run(
         ["/usr/bin/python3", "-c", SCRIPT, str(Path(__file__).resolve().parents[2]), json.dumps(parameters)],
@@ -83,8 +63,8 @@ def test_the_same_job(qgis, provider, image, tmp_path):
     assert command.code == 0, command.text
     assert command.results["COUNT"] == "3"
     by_script(qgis, {**same, "OUTPUT": str(tmp_path / "a.gpkg")})
-    write_model(tmp_path / "one.model3", same, "found")
-    model = qgis.run(str(tmp_path / "one.model3"), **{"detect:found": tmp_path / "a.gpkg"})
+    write_model(tmp_path / "one.model3", [("detect", "detectobjects", same, {})], {"detect": ["OUTPUT"]})
+    model = qgis.run(str(tmp_path / "one.model3"), **{"detect:OUTPUT": tmp_path / "a.gpkg"})
     assert model.code == 0, model.text
     jobs = [json.loads(one.read_text()) for one in sorted(qgis.jobs.glob("*.json"))]
     assert len(jobs) == 3
@@ -102,8 +82,8 @@ def test_the_same_features(real, provider, image, detector, tmp_path):
     command = real.run("detectobjects", **same, OUTPUT=tmp_path / "command.gpkg")
     assert command.code == 0, command.text
     by_script(real, {**same, "OUTPUT": str(tmp_path / "script.gpkg")})
-    write_model(tmp_path / "one.model3", same, "found")
-    model = real.run(str(tmp_path / "one.model3"), **{"detect:found": tmp_path / "model.gpkg"})
+    write_model(tmp_path / "one.model3", [("detect", "detectobjects", same, {})], {"detect": ["OUTPUT"]})
+    model = real.run(str(tmp_path / "one.model3"), **{"detect:OUTPUT": tmp_path / "model.gpkg"})
     assert model.code == 0, model.text
     found = features(tmp_path / "command.gpkg")
     assert len(found) == int(command.results["COUNT"]) > 20

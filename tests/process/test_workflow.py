@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from osgeo import gdal, ogr, osr
 
+from .model_files import write_model
+
 ORIGIN = (500000.0, 5000000.0)
 FIELDS = {"Classname": ogr.OFTString, "Classvalue": ogr.OFTInteger, "Confidence": ogr.OFTReal}
 
@@ -56,35 +58,6 @@ def table(path):
     data = ogr.Open(str(path))
     layer = data.GetLayer(0)
     return [one.items() for one in layer]
-
-
-def write_model(path, steps, outputs):
-    """Write a model: steps are (id, algorithm, values, {parameter: (earlier step, its output)})."""
-    from qgis.core import (
-        QgsProcessingModelAlgorithm,
-        QgsProcessingModelChildAlgorithm,
-        QgsProcessingModelChildParameterSource,
-        QgsProcessingModelOutput,
-    )
-
-    model = QgsProcessingModelAlgorithm("several steps", "tests")
-    for name, algorithm, values, links in steps:
-        step = QgsProcessingModelChildAlgorithm(f"deepraster:{algorithm}")
-        step.setChildId(name)
-        for key, value in values.items():
-            step.addParameterSources(key, [QgsProcessingModelChildParameterSource.fromStaticValue(value)])
-        for key, (earlier, output) in links.items():
-            step.addParameterSources(key, [QgsProcessingModelChildParameterSource.fromChildOutput(earlier, output)])
-        results = {}
-        for key in outputs.get(name, ()):
-            result = QgsProcessingModelOutput(key)
-            result.setChildId(name)
-            result.setChildOutputName(key)
-            results[key] = result
-        step.setModelOutputs(results)
-        model.addChildAlgorithm(step)
-    assert model.toFile(str(path))
-    return str(path)
 
 
 def test_from_labels_to_a_class_raster_in_one_model(real, provider, tmp_path):

@@ -16,6 +16,7 @@ gdal.UseExceptions()
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 
 from conftest_values import DEFINITION, write_raster  # noqa: E402 - needs the path above
+from provider_fixture import provider  # noqa: E402, F401 - found here by pytest
 
 
 @pytest.fixture(autouse=True)
@@ -34,21 +35,6 @@ def _no_settings(qgis_app):
     QgsSettings().remove("deep_raster")
     yield
     QgsSettings().remove("deep_raster")
-
-
-@pytest.fixture
-def provider(qgis_app, qgis_processing):
-    from deep_raster.engine.client import shutdown_engines
-    from deep_raster.processing_provider import environments
-    from deep_raster.processing_provider.provider import DeepRasterProvider
-    from qgis.core import QgsApplication
-
-    provider = DeepRasterProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield provider
-    QgsApplication.processingRegistry().removeProvider(provider)
-    environments.forget()
-    shutdown_engines()
 
 
 class FakeEngine:
