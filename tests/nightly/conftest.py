@@ -130,6 +130,11 @@ def server(cog):
     made.close()
 
 
+def pytest_configure(config):
+    # Rasters and chips without a place are among what is tested.
+    config.addinivalue_line("filterwarnings", "ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
 def pytest_sessionfinish(session):
     if not _figures:
         return

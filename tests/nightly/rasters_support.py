@@ -1,4 +1,8 @@
-"""Networks that answer by the pixel alone, so that every result can be computed beside them; jobs run task by task."""
+"""Networks that answer by the pixel alone; jobs run task by task.
+
+So the right answer of each pixel, object and chip can be computed beside them, from the raster's own pixels and its
+transform. Nobody sees tiles without data, and what is no number never gets a class.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,8 @@ UTM = "EPSG:32633"
 networks: list = []
 current: list = []
 NORTH_UP = Affine(0.5, 0, 500000, 0, -0.5, 5000000)
+# The same for virtual rasters.
+PLACE = f"<SRS>{UTM}</SRS><GeoTransform>500000,0.5,0,5000000,0,-0.5</GeoTransform>"
 
 
 class Session:
@@ -192,6 +198,13 @@ class Case:
     @property
     def options(self) -> jobs.RunOptions:
         return jobs.RunOptions(extent=self.extent, mask=self.mask, workers=1)
+
+
+def plain(folder, height=150, width=170, dtype="uint8", bands=1, transform=NORTH_UP, crs=UTM, **options) -> Case:
+    """Return a raster of squares in which every pixel is data."""
+    pixels, squares = scene(height, width, dtype, bands)
+    raster = write(folder / "raster.tif", pixels, transform, crs, **options)
+    return Case((raster,), pixels[0], np.ones(pixels.shape[1:], bool), squares, transform, crs)
 
 
 def under(case: Case, transform: Affine, crs: Any, shape: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

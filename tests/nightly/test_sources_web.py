@@ -18,7 +18,6 @@ from rasterio.io import MemoryFile
 from rasters_support import Network, run, use, write_definition
 from sources_support import QUICK
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 SIDE = 640
 
 
