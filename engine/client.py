@@ -88,7 +88,7 @@ class Engine:
         try:
             self._greet(self._first_line(is_cancelled))
         except BaseException:
-            self.kill()
+            self.kill(patience=0.0)
             raise
 
     @property
@@ -144,12 +144,12 @@ class Engine:
             if event is not None:
                 on_event(event)
 
-    def kill(self) -> None:
-        """End the process; its workers end with it. Closing the pipe lets it end them itself first."""
+    def kill(self, patience: float = _FAREWELL) -> None:
+        """End the process; its workers end with it. Closing the pipe lets it end them itself, for some seconds."""
         with contextlib.suppress(OSError):
             self._requests.close()
         try:
-            self._process.wait(timeout=_FAREWELL)
+            self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -262,6 +262,8 @@ def run_job(
         DeepRasterError: see :meth:`Engine.run`; EnvironmentFault if there is no usable environment.
     """
     environment = environment or find_environment()
+    if is_cancelled():
+        raise JobCancelled("The job was cancelled.")
     engine = _take(environment, idle, is_cancelled)
     try:
         return engine.run(job, on_event, is_cancelled)

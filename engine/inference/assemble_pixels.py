@@ -17,11 +17,12 @@ from ..events import DEBUG, Log, Progress
 from ..package.dlpk import open_package
 from ..package.reading import ClassInfo
 from ..raster.grid import Grid
+from ..raster.publishing import Publication
 from ..raster.window import Window, scaled, split
 from ..raster.writer import BLOCK, Category, RasterProfile, RasterWriter
 from ..workers.task import TaskContext
 from .class_polygons import write_polygons
-from .journal import WorkFolder
+from .journal import WorkFolder, item_target
 from .parts import read_part
 from .pixel_output import FULL_SCORE, SCORE_NODATA
 from .plan import Item, Plan, cached_plan
@@ -64,33 +65,31 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
         if target:
             values[key] = target
     written: Dict[str, List[str]] = {key: [] for key in values}
-    for number, item in enumerate(plan.items):
-        parts = PartReader(item, folder, receipts)
-        for name, key in (("classes", "OUTPUT"), ("confidence", "CONFIDENCE"), ("probabilities", "PROBABILITIES")):
-            if key not in values:
-                continue
-            target = _target(str(values[key]), item, separate, ".tif")
-            profile = _profile(name, plan, item, parts, provenance(plan.job, package.digest))
-            _write_raster(target, profile, parts, name)
-            written[key].append(str(target))
-        if "POLYGONS" in values:
-            source = _target(job.output, item, separate, ".tif")
-            target = _target(job.polygons_output, item, separate, ".gpkg")
-            write_polygons(
-                source, target, plan.classes, settings.simplify, provenance(plan.job, package.digest), item.grid.crs
-            )
-            written["POLYGONS"].append(str(target))
-        context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))
+    with Publication(folder.steps) as outputs:
+        for number, item in enumerate(plan.items):
+            parts = PartReader(item, folder, receipts)
+            for name, key in (("classes", "OUTPUT"), ("confidence", "CONFIDENCE"), ("probabilities", "PROBABILITIES")):
+                if key not in values:
+                    continue
+                target = _target(str(values[key]), item, separate, ".tif")
+                profile = _profile(name, plan, item, parts, provenance(plan.job, package.digest))
+                _write_raster(target, profile, parts, name, outputs)
+                written[key].append(str(target))
+            if "POLYGONS" in values:
+                source = outputs.place_of(_target(job.output, item, separate, ".tif"))
+                target = _target(job.polygons_output, item, separate, ".gpkg")
+                told = provenance(plan.job, package.digest)
+                write_polygons(source, target, plan.classes, settings.simplify, told, item.grid.crs, outputs)
+                written["POLYGONS"].append(str(target))
+            context.emit(Progress((number + 1) / len(plan.items), "Writing the raster"))
+        outputs.publish()
     context.emit(Log(DEBUG, f"Writing took {time.process_time() - start:.1f} s of processor time."))
     return {**values, "WRITTEN": written} if separate else values
 
 
 def _target(output: str, item: Item, separate: bool, suffix: str) -> Path:
     """Return the path of an item's output: the path asked for, or a file in that folder."""
-    if not separate:
-        return Path(output)
-    safe = "".join("_" if one in '<>:"/\\|?*' else one for one in item.name)
-    return Path(output) / f"{safe}{suffix}"
+    return item_target(output, item.name, suffix) if separate else Path(output)
 
 
 class PartReader:
@@ -175,7 +174,7 @@ def _categories(classes: Sequence[ClassInfo], values: Optional[Sequence[int]]) -
     return tuple(categories)
 
 
-def _write_raster(target: Path, profile: RasterProfile, parts: PartReader, name: str) -> None:
+def _write_raster(target: Path, profile: RasterProfile, parts: PartReader, name: str, outputs: Publication) -> None:
     scale = max(1, round(profile.grid.width / parts.grid.width))
     whole = parts.grid.window
     side = max(1, _PIECE // scale)
@@ -187,4 +186,4 @@ def _write_raster(target: Path, profile: RasterProfile, parts: PartReader, name:
             writer.write(
                 Window(window.col * scale, window.row * scale, window.width * scale, window.height * scale), pixels
             )
-        writer.finish()
+        writer.finish(outputs)

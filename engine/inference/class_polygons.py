@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from ..package.reading import ClassInfo
 from ..raster.features import FeatureWriter, Field
 from ..raster.gdal import prepare_gdal
 from ..raster.output import output_errors
+from ..raster.publishing import Publication
 from ..raster.window import Window
 from ..raster.writer import rasterio_window
 from .outlines import region_polygons
@@ -25,7 +26,13 @@ _STRIP = 2**21
 
 
 def write_polygons(
-    source: Path, target: Path, classes: Sequence[ClassInfo], tolerance: float, metadata: Dict[str, str], crs: str
+    source: Path,
+    target: Path,
+    classes: Sequence[ClassInfo],
+    tolerance: float,
+    metadata: Dict[str, str],
+    crs: str,
+    outputs: Optional[Publication] = None,
 ) -> int:
     """Write the regions of a class raster as polygons along pixel edges; nodata has none.
 
@@ -36,6 +43,7 @@ def write_polygons(
         tolerance: of the simplification, in pixels (0: none).
         metadata: text members that the layer carries.
         crs: WKT of the raster, or empty.
+        outputs: gives the file its name later, together with others; None to do it here.
 
     Returns:
         The number of polygons.
@@ -47,7 +55,7 @@ def write_polygons(
             kinds, kind = np.unique(values, return_inverse=True)
             texts = [names.get(one) or ("Background" if one == 0 else str(one)) for one in kinds.tolist()]
             writer.add(polygons, {"Class": np.array(texts, dtype=object)[kind], "Classvalue": values})
-        return writer.finish()
+        return writer.finish(outputs)
 
 
 def regions(source: Path, tolerance: float = 0.0) -> Iterator[Tuple[Array, Array]]:

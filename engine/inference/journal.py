@@ -19,7 +19,7 @@ from .. import locks
 from ..errors import OutputError
 from ..workers.frames import FrameError
 
-PLAN, JOURNAL, LOCK, PARTS = "plan.json", "journal.jsonl", "lock", "parts"
+PLAN, JOURNAL, LOCK, PARTS, STEPS = "plan.json", "journal.jsonl", "lock", "parts", "publish.json"
 
 
 def fingerprint(members: Any) -> str:
@@ -35,6 +35,12 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def item_target(folder: str, name: str, suffix: str) -> Path:
+    """Return the path of the output of one raster of several that run separately."""
+    safe = "".join("_" if one in '<>:"/\\|?*' else one for one in name)
+    return Path(folder) / f"{safe}{suffix}"
 
 
 class WorkFolder:
@@ -53,6 +59,11 @@ class WorkFolder:
     def parts(self) -> Path:
         """Folder of the finished parts."""
         return self.path / PARTS
+
+    @property
+    def steps(self) -> Path:
+        """File in which the renames of the outputs are noted while they are done."""
+        return self.path / STEPS
 
     def create(self) -> None:
         """Make the folder, and those above it.

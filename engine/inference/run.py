@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from .. import jobs
-from ..errors import DeepRasterError, JobCancelled, JobError, WorkerError
+from ..errors import DeepRasterError, JobCancelled, JobError, OutputError, WorkerError
 from ..events import DEBUG, WARNING
+from ..raster.publishing import discard, part_files, take_back_noted
 from ..session import Placement, Quarantined, Session
-from .journal import Journal, WorkFolder
+from .journal import Journal, WorkFolder, item_target
 from .lost import MOST_ROUNDS, describe, read_crumb, without_blame
 from .walk import Walk
 
 # Shares of the progress bar: the plan with the loading of the network, then the tiles, then the assembly.
 _PLANNED, _PREDICTED = 0.03, 0.92
+# The members of jobs that name outputs, with the ending of their files where there is one for each raster.
+_OUTPUTS = {
+    "output": ".tif", "confidence_output": ".tif", "probabilities_output": ".tif", "polygons_output": ".gpkg",
+}  # fmt: skip
 # Why tiles are left out, by the count of a receipt.
 _REASONS = {"nodata": "without data", "outside": "outside the mask", "constant": "of one colour"}
 
@@ -43,18 +48,44 @@ def run_in_parts(job: Any, session: Session, plan: str, predict: str, assemble: 
     check_outputs(job)
     work = WorkFolder.for_output(job.output)
     with work.locked():
+        _tidy_outputs(job, work)
         try:
             values = _run(job, session, (plan, predict, assemble), work)
         except JobCancelled:
+            _tidy_outputs(job, work)
             if not job.options.resume:
                 work.clear()
             raise
         except DeepRasterError:
+            _tidy_outputs(job, work)
             if not work.receipts():
                 work.remove()
             raise
     work.remove()
     return values
+
+
+def _tidy_outputs(job: Any, work: WorkFolder) -> None:
+    """Undo what a worker that was killed while it made the outputs has left beside them.
+
+    Raises:
+        OutputError: some outputs have got their names, others have not, and nothing can be done about it now.
+    """
+    left = take_back_noted(work.steps)
+    if left:
+        raise OutputError(
+            f"{', '.join(f'“{one}”' for one in left)} cannot be renamed back.",
+            stage="preparing the output",
+            file=left[0],
+            hint="What was there lies beside it, with “.old” in its name. Make room for it, then start the job again.",
+        )
+    items = (work.read_plan() or {}).get("items", [])
+    for name, suffix in _OUTPUTS.items():
+        target = getattr(job, name, "")
+        if target and os.path.isdir(target):
+            discard(*part_files(item_target(target, str(one.get("name")), suffix) for one in items))
+        elif target:
+            discard(*part_files([Path(target)]))
 
 
 def _run(job: Any, session: Session, tasks: Tuple[str, str, str], work: WorkFolder) -> Dict[str, Any]:
@@ -218,11 +249,7 @@ def check_outputs(job: Any) -> None:
     Raises:
         JobError: so it is.
     """
-    outputs = [
-        getattr(job, name, "")
-        for name in ("output", "confidence_output", "probabilities_output", "polygons_output")
-        if getattr(job, name, "")
-    ]
+    outputs = [getattr(job, name) for name in _OUTPUTS if getattr(job, name, "")]
     if not job.output:
         raise JobError("No output is given.")
     inputs = [*getattr(job, "inputs", ())]

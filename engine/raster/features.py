@@ -7,7 +7,7 @@ import sqlite3
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from pyogrio import raw as ogr
 
 from ..errors import OutputError
 from .formats import count_features, leftovers, rewrite
-from .output import check_ending, discard, give_name, output_errors, part_path, to_disk
+from .output import check_ending, output_errors
+from .publishing import Publication, discard, hand_over, part_path, to_disk
 
 Array = npt.NDArray[Any]
 BATCH = 10_000
@@ -64,6 +65,7 @@ class FeatureWriter:
         self._geometries: List[Array] = []
         self._columns: Dict[str, List[Array]] = {one.name: [] for one in fields}
         self._waiting, self._written, self._made = 0, 0, False
+        self._handed: Set[Path] = set()
 
     def __enter__(self) -> FeatureWriter:
         check_ending(self._target, self._crs)
@@ -132,8 +134,11 @@ class FeatureWriter:
             )
         self._made = True
 
-    def finish(self) -> int:
+    def finish(self, outputs: Optional[Publication] = None) -> int:
         """Write the rest, verify, and give the file its name; return the number of features.
+
+        Args:
+            outputs: gives the file its name later, together with others; None to do it here.
 
         Raises:
             OutputError: it cannot be written or verified.
@@ -148,9 +153,9 @@ class FeatureWriter:
                 self._compare(count_features(files[-1][0]))
             for part, _ in files:
                 to_disk(part)
-            for part, target in files:
-                give_name(part, target)
-            discard(*(self._target.with_name(self._target.name + end) for end in _SIDE_FILES))
+            self._handed = {part for part, _ in files}
+            obsolete = [self._target.with_name(self._target.name + end) for end in _SIDE_FILES]
+            hand_over(files, obsolete, outputs)
         return self._written
 
     def _check(self) -> None:
@@ -180,7 +185,7 @@ class FeatureWriter:
             )
 
     def _discard(self) -> None:
-        discard(*leftovers(self._target), self._part)
+        discard(*({*leftovers(self._target), self._part} - self._handed))
         discard(*(self._part.with_name(self._part.name + end) for end in _SIDE_FILES))
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,8 @@ import pyogrio.raw as ogr
 import shapely
 
 from ..errors import OutputError
-from .output import GEOJSON, authority, part_path
+from .output import GEOJSON, authority
+from .publishing import part_path
 
 Array = npt.NDArray[Any]
 # Features that are read and written at a time.

@@ -1,11 +1,10 @@
-"""What all outputs share: room on the disk, part files, and a final name that is given to complete files only."""
+"""What all outputs share: the endings that can be written, room on the disk, and errors that name both."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
@@ -17,13 +16,6 @@ GEOJSON = (".geojson", ".json")
 VECTOR_ENDINGS = (".gpkg", ".fgb", ".shp", *GEOJSON)
 # Room that is asked for beyond the estimate.
 _RESERVE = 1.2
-# Virus scanners and indexers hold fresh files open for moments on Windows.
-_REPLACE_PATIENCE = 5.0
-
-
-def part_path(target: Path, tag: str = "part") -> Path:
-    """Return the name under which ``target`` is written, in the same folder so that renaming is one step."""
-    return target.with_name(f".{target.stem}.{tag}{target.suffix}")
 
 
 def check_ending(target: Path, crs: str) -> None:
@@ -115,47 +107,6 @@ def output_errors(target: Path) -> Iterator[None]:
             hint=f"{_bytes(shutil.disk_usage(target.parent).free)} are free there. Make space or choose another place; "
             "finished parts are kept, and the same job goes on from there.",
         ) from error
-
-
-def to_disk(path: Path) -> None:
-    """Bring a file's content to the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def give_name(part: Path, target: Path) -> None:
-    """Give a complete part file its final name; an older file of that name is replaced in one step.
-
-    Raises:
-        OutputError: another program holds the old file open.
-    """
-    deadline = time.monotonic() + _REPLACE_PATIENCE
-    while True:
-        try:
-            os.replace(part, target)
-            break
-        except PermissionError as error:
-            if time.monotonic() > deadline:
-                raise OutputError(
-                    f"“{target}” is in use by another program and cannot be replaced.",
-                    stage="writing",
-                    file=str(target),
-                    hint="Remove it from the project or close the program, then start the same job again.",
-                ) from error
-            time.sleep(0.2)
-    if os.name != "nt":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def discard(*paths: Path) -> None:
-    """Remove files that may be there."""
-    for one in paths:
-        with contextlib.suppress(OSError):
-            one.unlink()
 
 
 def _bytes(size: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import warnings
 import zlib
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ from rasterio.windows import Window as RasterioWindow
 from ..errors import OutputError
 from .gdal import prepare_gdal
 from .grid import Grid
-from .output import discard, give_name, output_errors, part_path, to_disk
+from .output import output_errors
+from .publishing import Publication, discard, hand_over, part_path, to_disk
 from .window import Window
 
 Array = npt.NDArray[Any]
@@ -88,6 +90,8 @@ class RasterWriter:
     def __init__(self, target: Path, profile: RasterProfile) -> None:
         self._target, self._profile = Path(target), profile
         self._flat, self._part = part_path(self._target, "flat"), part_path(self._target)
+        self._side = self._target.with_name(self._target.name + ".aux.xml")
+        self._side_part, self._handed = part_path(self._side), False
         self._probes: List[Tuple[Window, int]] = []
         self._count = 0
         self._dataset: Any = None
@@ -131,8 +135,11 @@ class RasterWriter:
             self._probes.append((window, zlib.crc32(pixels.data.cast("B"))))
         self._count += 1
 
-    def finish(self) -> None:
+    def finish(self, outputs: Optional[Publication] = None) -> None:
         """Make overviews and the final layout, verify, and give the file its name.
+
+        Args:
+            outputs: gives the file its name later, together with others; None to do it here.
 
         Raises:
             OutputError: it cannot be written, or differs from what was written.
@@ -151,8 +158,7 @@ class RasterWriter:
             )  # fmt: skip
             self._verify()
             to_disk(self._part)
-            give_name(self._part, self._target)
-            self._side_files()
+            self._hand_over(outputs)
         discard(self._flat)
 
     def _verify(self) -> None:
@@ -172,22 +178,25 @@ class RasterWriter:
                 hint="Check the disk, then start the same job again.",
             )
 
-    def _side_files(self) -> None:
-        side = self._target.with_name(self._target.name + ".aux.xml")
-        discard(side, self._target.with_name(self._target.name + ".ovr"))
+    def _hand_over(self, outputs: Optional[Publication]) -> None:
+        """Have the file and its side file named, now or together with other outputs."""
+        files, obsolete = [(self._part, self._target)], [self._target.with_name(self._target.name + ".ovr")]
         if self._profile.categories:
-            part = part_path(side)
-            part.write_text(attribute_table(self._profile.categories), encoding="utf-8")
-            to_disk(part)
-            give_name(part, side)
+            self._side_part.write_text(attribute_table(self._profile.categories), encoding="utf-8")
+            to_disk(self._side_part)
+            files.append((self._side_part, self._side))
+        else:
+            obsolete.append(self._side)
+        self._handed = True
+        hand_over(files, obsolete, outputs)
 
     def __exit__(self, *_: object) -> None:
         if self._dataset is not None:
             with contextlib.suppress(Exception):
                 self._dataset.close()
             self._dataset = None
-        discard(self._flat, self._part, part_path(self._target.with_name(self._target.name + ".aux.xml")))
-        discard(*self._target.parent.glob(f"{self._part.name}.*"))
+        discard(self._flat, *(() if self._handed else (self._part, self._side_part)))
+        discard(*self._target.parent.glob(f"{glob.escape(self._part.name)}.*"))
 
 
 @functools.lru_cache(maxsize=1)
