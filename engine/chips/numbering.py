@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from .staging import Staging, accumulated, read_json, write_json
+from .staging import Check, Staging, accumulated, read_json, write_json
 
 # Root folder, item and candidate of a chip.
 Chip = Tuple[str, int, int]
 
 
 def number_chips(
-    staging: Staging, roots: Sequence[str], kept: Mapping[int, Sequence[Chip]], check: Callable[[], None]
+    staging: Staging, roots: Sequence[str], kept: Mapping[int, Sequence[Chip]], check: Check
 ) -> Dict[str, List[int]]:
     """Return the numbers of each block's chips; given once, they stay.
 
@@ -38,7 +38,7 @@ def number_chips(
     return found
 
 
-def _next_number(root: Path, check: Callable[[], None]) -> int:
+def _next_number(root: Path, check: Check) -> int:
     """Return the number after the last chip, whatever the side files say."""
     members: Mapping[str, Any] = accumulated(root) or {}
     numbers = [int(members.get(key) or 0) for key in ("NextTileIndex", "NumTiles")]

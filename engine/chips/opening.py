@@ -11,17 +11,21 @@ from ..errors import DeepRasterError, JobCancelled, JobError, OutputError
 from ..jobs import ExportTrainingData
 from . import rules, space
 from .publish import restore
-from .staging import CHIP_FOLDERS, NAME, VERSION, Staging, accumulated, digest, read_json, write_json
+from .staging import CHIP_FOLDERS, NAME, VERSION, Check, Staging, accumulated, digest, read_json, write_json
 
 _LOCK = ".deep_raster_export.lock"
 
 
 @contextlib.contextmanager
-def opened(job: ExportTrainingData) -> Iterator[Tuple[Staging, str]]:
+def opened(job: ExportTrainingData, check: Check = lambda: None) -> Iterator[Tuple[Staging, str]]:
     """Lock the output folder, and yield its working folder and a note on what was found in it.
 
     A failure before the first block of chips is complete leaves nothing behind; after that, as after a cancel or a
     crash, the working folder stays for CONTINUE.
+
+    Args:
+        job: the export.
+        check: called from time to time while what an earlier export left is removed; may raise.
 
     Raises:
         JobError: the folder holds something else than chips, or what ``existing`` asks for does not fit.
@@ -31,7 +35,7 @@ def opened(job: ExportTrainingData) -> Iterator[Tuple[Staging, str]]:
     with _writable(output), _locked(output):
         staging = Staging(output)
         try:
-            note = _prepare(job, staging)
+            note = _prepare(job, staging, check)
             yield staging, note
         except JobCancelled:
             raise
@@ -105,7 +109,7 @@ def _locked(output: Path) -> Iterator[None]:
             path.unlink()
 
 
-def _prepare(job: ExportTrainingData, staging: Staging) -> str:
+def _prepare(job: ExportTrainingData, staging: Staging, check: Check) -> str:
     """Make the working folder ready for this job; return a sentence on what was there."""
     own = digest(job)
     found = read_json(staging.job_file)
@@ -119,8 +123,8 @@ def _prepare(job: ExportTrainingData, staging: Staging) -> str:
                 hint="Run it with its own parameters, or choose to replace or to append.",
             )
         note = "An unfinished export in the output folder was given up."
-        _undo(staging)
-    staging.discard()
+        _undo(staging, check)
+    staging.discard(check)
     _check_output(job, staging)
     staging.blocks.mkdir(parents=True)
     replace = job.existing == rules.REPLACE
@@ -128,9 +132,9 @@ def _prepare(job: ExportTrainingData, staging: Staging) -> str:
     return note
 
 
-def _undo(staging: Staging) -> None:
+def _undo(staging: Staging, check: Check) -> None:
     try:
-        restore(staging)
+        restore(staging, check)
     except OSError as error:
         raise OutputError(
             f"The unfinished export in “{staging.output}” was moving its chips into place, and “{error.filename}” "

@@ -16,13 +16,26 @@ from typing import Any, Dict, Iterator, List, Tuple
 from ..errors import OutputError
 from ..workers.task import TaskContext
 from . import space
-from .staging import CHIP_FOLDERS, LEFT_BY_TRAINING, SIDE_FILES, SPLIT, Staging, read_json, write_json
+from .staging import (
+    CHECKED_EACH,
+    CHIP_FOLDERS,
+    LEFT_BY_TRAINING,
+    SIDE_FILES,
+    SPLIT,
+    Check,
+    Staging,
+    read_json,
+    write_json,
+)
 
 # From and to, relative to the output.
 Move = Tuple[str, str]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNCHANGED = "The output is as it was before."
-_AGAIN = "Make sure that nobody uses the folder, then run the export again with “continue”."
+_AGAIN = (
+    "Make sure that nobody uses the folder and that nothing stands in the way, then run the export again with "
+    "“continue”."
+)
 _HALF = "Some chips are in place already and could not be moved back."
 _COMPLETE = (
     "Make sure that nobody uses the folder, then run the export again with “continue”, which moves the rest; any other "
@@ -61,24 +74,30 @@ def publish_export(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
 
 
 def _refused(staging: Staging, error: OSError, state: str, hint: str) -> OutputError:
-    name = Path(str(error.filename)).name if error.filename else ""
-    which = f"“{name}”" if name else "The chips"
+    full = error.errno in _FULL
+    which = "The chips" if full or not error.filename else f"“{Path(str(error.filename)).name}”"
     return OutputError(
         f"{which} cannot be moved into place in “{staging.output}”: {error.strerror or error}"
-        f"{space.no_room(staging.output) if error.errno in _FULL else ''}. {state}",
+        f"{space.no_room(staging.output) if full else ''}. {state}",
         stage="moving chips into place",
         file=str(staging.output),
         hint=hint,
     )
 
 
-def restore(staging: Staging) -> None:
+def restore(staging: Staging, check: Check = lambda: None) -> None:
     """Undo whatever was moved, so that the output is as before the export.
+
+    Args:
+        staging: the working folder.
+        check: called from time to time; may raise, and then this can be called again.
 
     Raises:
         OSError: a file cannot be moved back; then this can be called again.
     """
-    for source, target in reversed(_begun(staging)):
+    for number, (source, target) in enumerate(reversed(_begun(staging))):
+        if number % CHECKED_EACH == 0:
+            check()
         here, there = staging.output / source, staging.output / target
         if os.path.lexists(there) and not os.path.lexists(here):
             os.rename(there, here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from .. import events
@@ -29,8 +30,9 @@ def run(job: ExportTrainingData, session: Session) -> Dict[str, Any]:
     finished = staging.finished(job) if job.existing == rules.CONTINUE else None
     if finished is not None:
         session.log("This export is already complete.")
+        Staging(Path(job.output)).discard(session.check_cancelled)  # what its end had not yet removed
         return {"OUTPUT": job.output, "CHIPS": finished["chips"], "OBJECTS": finished["objects"]}
-    with opening.opened(job) as (place, note):
+    with opening.opened(job, session.check_cancelled) as (place, note):
         if note:
             session.log(note)
         try:

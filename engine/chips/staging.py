@@ -20,9 +20,8 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ChipError
 from ..jobs import ExportTrainingData, RasterInput, VectorInput, to_dict
@@ -51,6 +50,10 @@ SIDE_FILES = (
     "contact_sheet.png",
 )
 CHIP_FOLDERS = ("images", "images2", "labels", "labels2", "annotations", "A", "B")
+# Files after which a cancel is looked for: a slow disk does this many in well under a second.
+CHECKED_EACH = 100
+# Called from time to time; raises where the job was cancelled.
+Check = Callable[[], None]
 LEFT_BY_TRAINING = ("esri_normalization_stats.json",)
 
 
@@ -167,11 +170,31 @@ class Staging:
         """The folder with the chips to which this export adds: the output, or none if they are replaced."""
         return self.folder / "nothing" if self.replaces else self.output
 
-    def discard(self) -> None:
-        """Remove the working folder; without the job's digest nobody takes up what cannot be removed."""
+    def discard(self, check: Check = lambda: None) -> None:
+        """Remove the working folder; without the job's digest nobody takes up what is left of it.
+
+        Args:
+            check: called from time to time, as there may be very many files; may raise.
+        """
         with contextlib.suppress(OSError):
             self.job_file.unlink()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder, check)
+
+
+def _remove(folder: Path | str, check: Check) -> None:
+    check()
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for number, one in enumerate(found):
+            if one.is_dir(follow_symlinks=False):
+                _remove(one.path, check)
+                continue
+            if number % CHECKED_EACH == 0:
+                check()
+            with contextlib.suppress(OSError):
+                os.unlink(one.path)
+        os.rmdir(folder)
 
 
 def accumulated(output: Path) -> Optional[Dict[str, Any]]:
