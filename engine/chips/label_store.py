@@ -88,12 +88,13 @@ def store_labels(layer: LabelLayer, grid: Grid, blocks: Sequence[Tuple[int, Wind
     counts = LabelCounts()
     folder.mkdir(parents=True, exist_ok=True)
     own_grid = label_grid(layer.vector, grid)
-    for part in _portions(blocks, layer_facts(layer.vector).count):
+    facts = layer_facts(layer.vector)
+    for part in _portions(blocks, facts.count):
         bounds = own_grid.window_bounds(around([window for _, window in part]))
         if layer.buffer_radius:
             radius = layer.buffer_radius
             bounds = (bounds[0] - radius, bounds[1] - radius, bounds[2] + radius, bounds[3] + radius)
-        features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=bounds)
+        features = read_features(layer.vector, crs=grid.crs, columns=layer.rule.columns, bounds=bounds, facts=facts)
         objects = _objects(layer, features, own_grid, counts)
         _store(objects, part, folder, counts)
     return counts
@@ -123,14 +124,16 @@ def _objects(layer: LabelLayer, features: Features, grid: Grid, counts: LabelCou
     features, values = features.take(keep), values[keep]
     if not len(features):
         return no_objects()
-    order = np.argsort(features.fids, kind="stable")
+    if (np.diff(features.fids) < 0).any():
+        order = np.argsort(features.fids, kind="stable")
+        features, values = features.take(order), values[order]
     if isinstance(features.shapes, Outlines):
         outlines = features.shapes.moved(np.column_stack(grid.to_pixel(*features.shapes.points.T)))
-        return Objects(outlines, values, features.areas, features.fids).take(order)
+        return Objects(outlines, values, features.areas, features.fids)
     geometries, areas = _with_area(layer, features)
     points = shapely.get_coordinates(geometries)
     geometries = with_points(geometries, np.column_stack(grid.to_pixel(*points.T)))
-    objects = Objects(geometries, values, areas, features.fids).take(order)
+    objects = Objects(geometries, values, areas, features.fids)
     return objects.take(~shapely.is_empty(objects.geometries))
 
 

@@ -78,8 +78,10 @@ def _runs(points: Floats, point_ring: Ints, ring_owner: Ints, shape: Shape) -> R
     x1, y1 = points[:-1][edge].T
     x2, y2 = points[1:][edge].T
     owner = ring_owner[point_ring[:-1][edge]]
-    first = np.clip(np.ceil(np.minimum(y1, y2) - 0.5), 0, rows).astype(np.int64)
-    count = np.clip(np.ceil(np.maximum(y1, y2) - 0.5), 0, rows).astype(np.int64) - first
+    below = np.clip(np.ceil(points[:, 1] - 0.5), 0, rows).astype(np.int64)
+    one, other = below[:-1][edge], below[1:][edge]
+    first = np.minimum(one, other)
+    count = np.maximum(one, other) - first
     crossing = count > 0
     first, count, owner = first[crossing], count[crossing], owner[crossing]
     if not len(count):

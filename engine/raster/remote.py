@@ -64,11 +64,15 @@ _MEMBER = re.compile(r"([?&;])([\w.-]+)=([^&<>\s\"']*)")
 _USER = re.compile(
     r"(?:(?<==)|(?:(?<=[\s,;\"'>])|^)(?![A-Z][A-Z0-9_]*:))(?![A-Za-z]:[\\/])[^\s:/@=,;\"'<>\\]+:[^\s/@\\<>\"']+@(?=\w)"
 )
+# Without one of these there is no login in a text; most have none.
+_LOGIN_MARKS = re.compile(r"[=:@<?]")
 _log = logging.getLogger(__name__)
 
 
 def shown(path: str) -> str:
     """Return a path, connection or open option as it may be shown and logged: without logins, options and query."""
+    if not _LOGIN_MARKS.search(path):
+        return path
     path = re.sub(r"/vsicurl\?\S*", lambda found: "/vsicurl/" + (_of_options(found.group()) or "…"), path)
     path = re.sub(r"(https?://[^?\s<]*)\?[^\s<]*", r"\1", path)
     return _without_logins(path, r"[^\s<>]*")

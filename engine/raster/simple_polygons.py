@@ -79,6 +79,8 @@ class Outlines:
 
     def __getitem__(self, index: Any) -> Outlines:
         """Return the outlines at ``index`` (positions, a boolean mask or a slice)."""
+        if isinstance(index, np.ndarray) and index.dtype == bool and index.all():
+            return self
         counts = self.counts[index]
         if isinstance(index, slice) and index.step in (None, 1):
             first = int(self.counts[: index.indices(len(self))[0]].sum())

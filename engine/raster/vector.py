@@ -161,6 +161,7 @@ def read_features(
     columns: Optional[Sequence[str]] = None,
     bounds: Optional[Bounds] = None,
     keep_empty: bool = False,
+    facts: Optional[LayerFacts] = None,
 ) -> Features:
     """Read a layer, or the part of it that meets ``bounds``.
 
@@ -174,11 +175,12 @@ def read_features(
         columns: attributes to read (None: all); unknown ones are an error.
         bounds: xmin, ymin, xmax, ymax in ``crs``.
         keep_empty: whether features without a geometry stay; for all of a layer in its own CRS.
+        facts: of the layer, where they are known already.
 
     Raises:
         VectorError: the layer cannot be read, lacks a column, or only one of layer and ``crs`` has a place on Earth.
     """
-    facts = layer_facts(vector)
+    facts = facts or layer_facts(vector)
     wanted = _columns(vector, facts, columns)
     target = facts.crs if crs is None else crs
     shifts = _shifts(target, bounds)
