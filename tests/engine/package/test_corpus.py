@@ -61,7 +61,7 @@ def test_verdict(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "in" / f"package{case.suffix}"
     path.write_bytes(case.make())
     before, modules = _outside(tmp_path), set(sys.modules)
-    start = time.monotonic()
+    start = time.process_time()
     try:
         package = open_package(path, tmp_path / "cache")
         verdict, message = OK, " ".join(package.warnings)
@@ -70,7 +70,7 @@ def test_verdict(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     except DeepRasterError as error:
         verdict, message, page = type(error).__name__, str(error), ""
     assert (verdict, case.says in message) == (case.verdict, True), message
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20, "work without end"
     assert _outside(tmp_path) == before
     assert not canary.exists()
     assert not {name for name in set(sys.modules) - modules if not name.startswith(("deep_raster", "encodings"))} & {

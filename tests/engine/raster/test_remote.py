@@ -42,7 +42,7 @@ def raster(server):
 
 
 def in_thread(function):
-    """Run in a new thread with its own settings, as those that earlier tests made in the main thread hold everywhere."""
+    """Run in a new thread with its own settings; those that earlier tests made in the main thread hold everywhere."""
     found = []
 
     def work():

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from deep_raster.engine.errors import JobCancelled, JobError, RasterError, WorkerError
 from deep_raster.engine.session import Placement
+from processes import wait_until
 
 pytest.importorskip("distributed")
 from deep_raster.engine.workers.cluster import ClusterPool
@@ -46,7 +45,7 @@ class Cluster:
         scheduler += ["--preload", NODE]
         self.processes = [self._start(scheduler, environment, "scheduler")]
         # The scheduler writes the file in place: it is there before it is whole.
-        self._wait(lambda: address_file.exists() and address_file.read_text().rstrip().endswith("}"))
+        assert wait_until(lambda: address_file.exists() and address_file.read_text().rstrip().endswith("}"), 40)
         self.address = json.loads(address_file.read_text())["address"]
         worker = [*dask, "worker", self.address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
         worker += ["--protocol", protocol, "--host", "127.0.0.1", "--preload", preload, "--no-nanny"]
@@ -58,17 +57,9 @@ class Cluster:
         with open(self.folder / f"{name}.log", "wb") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
 
-    @staticmethod
-    def _wait(condition, seconds=40):
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError("the cluster did not start")
-            time.sleep(0.05)
-
     def connect(self):
         pool = ClusterPool(Placement(cluster=self.address))
-        self._wait(lambda: len(pool._client.scheduler_info(n_workers=-1)["workers"]) == NODES)
+        assert wait_until(lambda: len(pool._client.scheduler_info(n_workers=-1)["workers"]) == NODES, 40)
         return pool
 
     def close(self):
@@ -153,16 +144,16 @@ def test_a_killed_node_costs_nothing(tmp_path):
     made = Cluster(tmp_path)
     pool = made.connect()
     try:
+        killed = []
 
-        def kill():
-            time.sleep(1.0)
-            made.processes[-1].send_signal(signal.SIGKILL)
+        def kill_in_the_middle():
+            if not killed and len(list(tmp_path.glob("*.txt"))) >= 10:
+                killed.append(made.processes[-1].pid)
+                made.processes[-1].kill()
 
-        thread = threading.Thread(target=kill)
-        thread.start()
         payloads = [{"n": n, "seconds": 0.1} for n in range(60)]
-        receipts, lost, _ = run(pool, payloads, tmp_path, task="square")
-        thread.join()
+        receipts, lost, _ = run(pool, payloads, tmp_path, task="square", check=kill_in_the_middle)
+        assert killed
         assert lost == []
         assert sorted(receipts) == list(range(60))
     finally:

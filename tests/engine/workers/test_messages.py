@@ -8,7 +8,6 @@ import json
 import random
 import struct
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from deep_raster.engine import events
 from deep_raster.engine.errors import WorkerError, from_dict
 from deep_raster.engine.workers import frames, messages, pool
 from deep_raster.engine.workers.devices import Slot
+from processes import wait_until
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 GOOD = [
@@ -121,11 +121,9 @@ JUNK = {
 @pytest.mark.parametrize("kind", JUNK)
 def test_a_worker_that_sends_junk_is_replaced(tmp_path, kind):
     told = []
-    began = time.monotonic()
     receipts, lost = run([{"n": 1, "fault": "junk", "once": True, "bytes": JUNK[kind].hex()}], tmp_path, 1, told)
     assert lost == [] and list(receipts) == [0]
     assert any("no message of this protocol" in getattr(event, "text", "") for event in told)
-    assert time.monotonic() - began < 15
 
 
 def test_a_receipt_that_is_none_costs_the_worker(tmp_path):
@@ -181,11 +179,7 @@ def test_a_worker_at_rest_lets_go(tmp_path):
     made = pool.WorkerPool([sys.executable, "-B", "-u", str(FAULTY)])
     made.place([Slot("cpu")])
     made.each("keep", [{}], tmp_path, lambda *_: None, print, lambda: None)
-    seen, end = set(), time.monotonic() + 10
-    while time.monotonic() < end and "rests, gone" not in seen:
-        if (tmp_path / "kept").exists():
-            seen.add((tmp_path / "kept").read_text())
-        time.sleep(0.02)
-    assert "rests, gone" in seen
+    kept = tmp_path / "kept"
+    assert wait_until(lambda: kept.exists() and kept.read_text() == "rests, gone", 10)
     made.each("square", [{"n": 3}], tmp_path, lambda *_: None, print, lambda: None)
     made.close()

