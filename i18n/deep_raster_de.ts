@@ -60,8 +60,8 @@
         <translation>Klassifizierte Objekte</translation>
     </message>
     <message>
-        <source>A GeoPackage with the features, their class and its confidence.</source>
-        <translation>Ein GeoPackage mit den Objekten, ihrer Klasse und deren Konfidenz.</translation>
+        <source>The features, their class and its confidence.</source>
+        <translation>Die Objekte mit ihrer Klasse und deren Konfidenz.</translation>
     </message>
     <message>
         <source>Number of features</source>
@@ -108,8 +108,8 @@
         <translation>Klassenpolygone</translation>
     </message>
     <message>
-        <source>The classified areas as polygons in a GeoPackage.</source>
-        <translation>Die klassifizierten Flächen als Polygone in einem GeoPackage.</translation>
+        <source>The classified areas as polygons.</source>
+        <translation>Die klassifizierten Flächen als Polygone.</translation>
     </message>
     <message>
         <source>Compute accuracy for object detection</source>
@@ -256,8 +256,8 @@
         <translation>Modelldefinition</translation>
     </message>
     <message>
-        <source>The definition (.emd); or a bare network (ONNX, TorchScript, Keras, TensorFlow graph), from which a definition is proposed.</source>
-        <translation>Die Definition (.emd); oder ein bloßes Netz (ONNX, TorchScript, Keras, TensorFlow-Graph), zu dem eine Definition vorgeschlagen wird.</translation>
+        <source>The definition (.emd); or a bare network (ONNX, TorchScript, torch.export, Keras, TensorFlow graph), from which a definition is proposed.</source>
+        <translation>Die Definition (.emd) oder ein bloßes Netz (ONNX, TorchScript, torch.export, Keras, TensorFlow-Graph), aus dem eine Definition vorgeschlagen wird.</translation>
     </message>
     <message>
         <source>Definitions and networks</source>
@@ -368,8 +368,8 @@
         <translation>Klassenfeld</translation>
     </message>
     <message>
-        <source>A GeoPackage with one polygon per object.</source>
-        <translation>Ein GeoPackage mit einem Polygon je Objekt.</translation>
+        <source>One polygon per object.</source>
+        <translation>Ein Polygon je Objekt.</translation>
     </message>
     <message>
         <source>Number of objects</source>
@@ -716,8 +716,8 @@
         <translation>Verbleibende Objekte</translation>
     </message>
     <message>
-        <source>A GeoPackage with the objects that are kept.</source>
-        <translation>Ein GeoPackage mit den Objekten, die bleiben.</translation>
+        <source>The objects that are kept.</source>
+        <translation>Die Objekte, die bleiben.</translation>
     </message>
     <message>
         <source>Number of objects kept</source>
@@ -762,6 +762,10 @@
     <message>
         <source>JSON files (*.json)</source>
         <translation>JSON-Dateien (*.json)</translation>
+    </message>
+    <message>
+        <source>The ending names the format: .gpkg, .fgb, .shp or .geojson.</source>
+        <translation>Die Endung nennt das Format: .gpkg, .fgb, .shp oder .geojson.</translation>
     </message>
     <message>
         <source>The imagery to work on: any raster layer of the project, a file, or a web layer (XYZ, WMS, WCS; these need an extent and a cell size).</source>
@@ -1544,6 +1548,150 @@
     <message>
         <source>bands {}</source>
         <translation>Kanäle {}</translation>
+    </message>
+    <message>
+        <source>Padding</source>
+        <translation>Rand</translation>
+    </message>
+    <message>
+        <source>Pixels on each side for context.</source>
+        <translation>Pixel auf jeder Seite als Umgebung.</translation>
+    </message>
+    <message>
+        <source>Confidence threshold</source>
+        <translation>Schwelle der Konfidenz</translation>
+    </message>
+    <message>
+        <source>What is below is left out.</source>
+        <translation>Was darunter liegt, entfällt.</translation>
+    </message>
+    <message>
+        <source>Overlap within a tile</source>
+        <translation>Überlappung in einer Kachel</translation>
+    </message>
+    <message>
+        <source>Of objects that overlap more, the best stays.</source>
+        <translation>Von Objekten, die sich stärker überlappen, bleibt das beste.</translation>
+    </message>
+    <message>
+        <source>Images handed to the network at a time.</source>
+        <translation>Bilder, die das Netz auf einmal bekommt.</translation>
+    </message>
+    <message>
+        <source>Rectangles instead of outlines</source>
+        <translation>Rechtecke statt Umrissen</translation>
+    </message>
+    <message>
+        <source>Predict background</source>
+        <translation>Hintergrund vorhersagen</translation>
+    </message>
+    <message>
+        <source>Allow class 0.</source>
+        <translation>Klasse 0 zulassen.</translation>
+    </message>
+    <message>
+        <source>Run the package's own network</source>
+        <translation>Das eigene Netz des Pakets ausführen</translation>
+    </message>
+    <message>
+        <source>Asks for your consent.</source>
+        <translation>Fragt nach Ihrer Zustimmung.</translation>
+    </message>
+    <message>
+        <source>Tile size</source>
+        <translation>Kachelgröße</translation>
+    </message>
+    <message>
+        <source>Side of an image for the network, pixels.</source>
+        <translation>Seite eines Bildes für das Netz in Pixeln.</translation>
+    </message>
+    <message>
+        <source>Image size</source>
+        <translation>Bildgröße</translation>
+    </message>
+    <message>
+        <source>Chips are resampled to this side, pixels.</source>
+        <translation>Bildausschnitte werden auf diese Seitenlänge in Pixeln umgerechnet.</translation>
+    </message>
+    <message>
+        <source>Test-time augmentation</source>
+        <translation>Augmentierung bei der Vorhersage</translation>
+    </message>
+    <message>
+        <source>Predict turned images too, join the answers.</source>
+        <translation>Auch gedrehte Bilder vorhersagen und die Antworten vereinen.</translation>
+    </message>
+    <message>
+        <source>Joining of turned images</source>
+        <translation>Vereinen gedrehter Bilder</translation>
+    </message>
+    <message>
+        <source>Mean, best or worst score.</source>
+        <translation>Mittlerer, bester oder schlechtester Wert.</translation>
+    </message>
+    <message>
+        <source>Scales of augmentation</source>
+        <translation>Maßstäbe der Augmentierung</translation>
+    </message>
+    <message>
+        <source>Sizes at which copies are predicted, such as 0.8,1,1.25; with test-time augmentation.</source>
+        <translation>Größen, in denen Kopien vorhergesagt werden, etwa 0.8,1,1.25; mit Augmentierung bei der Vorhersage.</translation>
+    </message>
+    <message>
+        <source>Leave out cut objects</source>
+        <translation>Angeschnittene Objekte auslassen</translation>
+    </message>
+    <message>
+        <source>Objects that a tile cuts give way to the neighbour's or are joined; False reports each piece.</source>
+        <translation>Objekte, die eine Kachel schneidet, weichen denen der Nachbarkachel oder werden vereint; False meldet jedes Stück.</translation>
+    </message>
+    <message>
+        <source>Blend tiles</source>
+        <translation>Kacheln überblenden</translation>
+    </message>
+    <message>
+        <source>Tiles overlap and fade into one another, for networks of unknown reach.</source>
+        <translation>Kacheln überlappen und gehen ineinander über, für Netze unbekannter Reichweite.</translation>
+    </message>
+    <message>
+        <source>Leave out tiles of one colour</source>
+        <translation>Einfarbige Kacheln auslassen</translation>
+    </message>
+    <message>
+        <source>Water or empty margins without a nodata value.</source>
+        <translation>Wasser oder leere Ränder ohne Nodata-Wert.</translation>
+    </message>
+    <message>
+        <source>Tiles that cannot be done</source>
+        <translation>Kacheln, die nicht gelingen</translation>
+    </message>
+    <message>
+        <source>stop ends the job, which can go on later; nodata leaves them empty.</source>
+        <translation>stop beendet den Auftrag, der später weitergehen kann; nodata lässt sie leer.</translation>
+    </message>
+    <message>
+        <source>Simplify outlines</source>
+        <translation>Umrisse vereinfachen</translation>
+    </message>
+    <message>
+        <source>Tolerance in pixels for outlines of masks and class polygons.</source>
+        <translation>Toleranz in Pixeln für Umrisse von Masken und Klassenpolygonen.</translation>
+    </message>
+    <message>
+        <source>Right-angled outlines</source>
+        <translation>Rechtwinklige Umrisse</translation>
+    </message>
+    <message>
+        <source>Make outlines of masks right-angled, as buildings are.</source>
+        <translation>Umrisse von Masken rechtwinklig machen, wie Gebäude es sind.</translation>
+    </message>
+    <message>
+        <source>Memory budget</source>
+        <translation>Speicherbudget</translation>
+    </message>
+    <message>
+        <source>Megabytes that the job may use; 0: half of what is free. It sets workers, batch and tiles.</source>
+        <translation>Megabyte, die der Auftrag nutzen darf; 0: die Hälfte des freien Speichers. Danach richten sich Prozesse, Stapel und Kacheln.</translation>
     </message>
 </context>
 </TS>

@@ -54,7 +54,7 @@ class ClassifyObjects(EngineAlgorithm):
             parameters.new_vector(
                 "OUTPUT",
                 tr("Classified features"),
-                tr("A GeoPackage with the features, their class and its confidence."),
+                tr("The features, their class and its confidence."),
                 QgsProcessing.SourceType.TypeVectorAnyGeometry,
             ),
         ]

@@ -49,7 +49,7 @@ class ClassifyPixels(EngineAlgorithm):
                 "PROBABILITIES", tr("Probabilities"), tr("One band per class with its probability."), extra=True
             ),
             parameters.new_vector(
-                "POLYGONS", tr("Class polygons"), tr("The classified areas as polygons in a GeoPackage."), extra=True
+                "POLYGONS", tr("Class polygons"), tr("The classified areas as polygons."), extra=True
             ),
         ]
 

@@ -86,6 +86,7 @@ class ComputeAccuracy(EngineAlgorithm):
                 tr("Accuracy table"),
                 tr("A table with one row per class and one for all."),
                 QgsProcessing.SourceType.TypeVector,
+                any_format=False,
             ),
             parameters.new_file(
                 "REPORT",

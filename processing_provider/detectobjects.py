@@ -68,7 +68,7 @@ class DetectObjects(EngineAlgorithm):
                 )
             ),
             *parameters.run_options(),
-            parameters.new_vector("OUTPUT", tr("Detected objects"), tr("A GeoPackage with one polygon per object.")),
+            parameters.new_vector("OUTPUT", tr("Detected objects"), tr("One polygon per object.")),
         ]
 
     def declare_outputs(self) -> List[QgsProcessingOutputDefinition]:

@@ -96,6 +96,7 @@ class LabelObjects(DeepRasterAlgorithm):
                     "A GeoPackage with the fields Classname, Classvalue, RED, GREEN, BLUE and Count (area of the "
                     "sample in pixels), colours and a form in which the class is picked by name."
                 ),
+                any_format=False,
             ),
         ]
 

@@ -57,7 +57,7 @@ class NonMaximumSuppression(EngineAlgorithm):
                 maximum=1.0,
             ),
             parameters.new_vector(
-                "OUTPUT", tr("Remaining objects"), tr("A GeoPackage with the objects that are kept.")
+                "OUTPUT", tr("Remaining objects"), tr("The objects that are kept.")
             ),
         ]
 

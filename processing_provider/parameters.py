@@ -162,10 +162,14 @@ def new_raster(name: str, label: str, text: str, *, extra: bool = False) -> Para
     )
 
 
-def new_vector(name: str, label: str, text: str, kind: int = POLYGON, *, extra: bool = False) -> Parameter:
-    """A vector file to write."""
+def new_vector(
+    name: str, label: str, text: str, kind: int = POLYGON, *, extra: bool = False, any_format: bool = True
+) -> Parameter:
+    """A vector file to write, in any of our formats or as the GeoPackage that its text tells of."""
+    formats = " " + tr("The ending names the format: .gpkg, .fgb, .shp or .geojson.") if any_format else ""
     return _with_help(
-        QgsProcessingParameterVectorDestination(name, label, kind, optional=extra, createByDefault=not extra), text
+        QgsProcessingParameterVectorDestination(name, label, kind, optional=extra, createByDefault=not extra),
+        text + formats,
     )
 
 

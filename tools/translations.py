@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from common import ROOT, say
+from deep_raster.engine.package.argument_texts import TEXTS
 
 CONTEXT = "DeepRaster"
 FOLDERS = ("processing_provider", "plugin")
@@ -31,7 +32,7 @@ def main() -> int:
 
 
 def collect() -> List[str]:
-    """Return the texts given to ``tr()``, in the order of the sources, each once."""
+    """Return the texts given to ``tr()``, in the order of the sources, then those of the arguments; each once."""
     found: Dict[str, None] = {}
     for path in (one for folder in FOLDERS for one in sorted((ROOT / folder).rglob("*.py"))):
         calls = [
@@ -41,7 +42,7 @@ def collect() -> List[str]:
         ]
         for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
             found[ast.literal_eval(call.args[0])] = None
-    return list(found)
+    return list({**found, **dict.fromkeys(one for texts in TEXTS.values() for one in texts if one)})
 
 
 def read(path: Path) -> Dict[str, str]:

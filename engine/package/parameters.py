@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import JobError
 from . import vocabulary
+from .argument_texts import TEXTS
 from .emd import ModelDefinition
 from .lenient import clip
 from .values import to_flag, to_number
@@ -97,28 +98,21 @@ def _parameter(name: str, definition: ModelDefinition) -> ModelParameter:
     output = definition.configuration_members.get("Output")
     stated: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
     overlap = stated.get("Overlap", 0.45) if _describes_itself(definition) else 0.1
-    table: Dict[str, Tuple[str, Any, Optional[float], Optional[float], str, str]] = {
-        "padding": (INT, _padding(definition, side), 0, (side - 1) // 2, "Padding", "Pixels on each side for context."),
-        "threshold": (
-            FLOAT,
-            _threshold(definition, stated),
-            0,
-            1,
-            "Confidence threshold",
-            "What is below is left out.",
-        ),
-        "score_threshold": (FLOAT, 0.6, 0, 1, "Confidence threshold", "What is below is left out."),
-        "nms_overlap": (FLOAT, overlap, 0, 1, "Overlap within a tile", "Of objects that overlap more, the best stays."),
-        "batch_size": (INT, batch, 1, 4_096, "Batch size", "Images handed to the network at a time."),
-        "return_bboxes": (BOOL, "False", None, None, "Rectangles instead of outlines", ""),
-        "predict_background": (BOOL, _background(definition), None, None, "Predict background", "Allow class 0."),
-        "own_code": (BOOL, "False", None, None, "Run the package's own network", "Asks for your consent."),
-        "test_time_augmentation": (BOOL, "False", None, None, "Test-time augmentation", "Average over turned images."),
-        "tile_size": (INT, side, 32, 16_384, "Tile size", "Side of an image for the network, pixels."),
-        "resampled_image_size": (INT, 64, 8, 4_096, "Image size", "Chips are resampled to this side, pixels."),
+    table: Dict[str, Tuple[str, Any, Optional[float], Optional[float]]] = {
+        "padding": (INT, _padding(definition, side), 0, (side - 1) // 2),
+        "threshold": (FLOAT, _threshold(definition, stated), 0, 1),
+        "score_threshold": (FLOAT, 0.6, 0, 1),
+        "nms_overlap": (FLOAT, overlap, 0, 1),
+        "batch_size": (INT, batch, 1, 4_096),
+        "return_bboxes": (BOOL, "False", None, None),
+        "predict_background": (BOOL, _background(definition), None, None),
+        "own_code": (BOOL, "False", None, None),
+        "test_time_augmentation": (BOOL, "False", None, None),
+        "tile_size": (INT, side, 32, 16_384),
+        "resampled_image_size": (INT, 64, 8, 4_096),
     }
-    kind, default, low, high, label, description = table[name]
-    return ModelParameter(name, kind, str(default), low, high, FLAG if kind == BOOL else (), label, description)
+    kind, default, low, high = table[name]
+    return ModelParameter(name, kind, str(default), low, high, FLAG if kind == BOOL else (), *TEXTS[name])
 
 
 def _padding(definition: ModelDefinition, side: int) -> int:

@@ -9,6 +9,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QWidget
 
 from ...engine.package.parameters import BOOL, CHOICE, FLOAT, INT, ModelParameter
+from ...processing_provider.text import translated
 
 LARGEST = 2**31 - 1
 
@@ -20,7 +21,7 @@ class ArgumentEditor:
         self.parameter = parameter
         self.widget = self._make()
         self.widget.setObjectName(f"argument_{parameter.name}")
-        self.widget.setToolTip(f"{parameter.description} ({parameter.name})".strip())
+        self.widget.setToolTip(f"{translated(parameter.description)} ({parameter.name})".strip())
         self.set_value(parameter.default)
 
     def _make(self) -> QWidget:
@@ -105,7 +106,7 @@ class ArgumentTable(QWidget):
             self._form.removeRow(0)
         self.editors = [ArgumentEditor(one) for one in parameters]
         for editor in self.editors:
-            label = QLabel(editor.parameter.label or editor.parameter.name)
+            label = QLabel(translated(editor.parameter.label) or editor.parameter.name)
             label.setToolTip(editor.widget.toolTip())
             self._form.addRow(label, editor.widget)
         self.set_values(values)
