@@ -32,8 +32,8 @@ class CreatePackage(EngineAlgorithm):
                 "DEFINITION",
                 tr("Model definition"),
                 tr(
-                    "The definition (.emd); or a bare network (ONNX, TorchScript, torch.export, Keras, TensorFlow graph), "
-                    "from which a definition is proposed."
+                    "The definition (.emd); or a bare network (ONNX, TorchScript, torch.export, Keras, TensorFlow "
+                    "graph), from which a definition is proposed."
                 ),
                 file_filter=tr("Definitions and networks")
                 + " (*.emd *.json *.onnx *.pt *.pt2 *.ts *.torchscript *.keras *.h5 *.pb)",

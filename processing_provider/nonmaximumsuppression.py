@@ -56,9 +56,7 @@ class NonMaximumSuppression(EngineAlgorithm):
                 0.0,
                 maximum=1.0,
             ),
-            parameters.new_vector(
-                "OUTPUT", tr("Remaining objects"), tr("The objects that are kept.")
-            ),
+            parameters.new_vector("OUTPUT", tr("Remaining objects"), tr("The objects that are kept.")),
         ]
 
     def declare_outputs(self) -> List[QgsProcessingOutputDefinition]:
