@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple, Type, Union
+from typing import Any, Dict, Optional, Tuple, Type, Union
 
 from ..errors import JobError
 from ..jobs import RunOptions
@@ -56,7 +56,9 @@ class Loaded:
             context.emit(event)
 
 
-def load(job_name: str, path: str, options: RunOptions, context: TaskContext) -> Loaded:
+def load(
+    job_name: str, path: str, options: RunOptions, context: TaskContext, package: Optional[ModelPackage] = None
+) -> Loaded:
     """Return the network of a job; this worker loads it once and keeps the last one.
 
     Args:
@@ -64,6 +66,7 @@ def load(job_name: str, path: str, options: RunOptions, context: TaskContext) ->
         path: of the package.
         options: arguments and trust.
         context: of the task.
+        package: if it is open already.
 
     Raises:
         JobError: the network is of another kind than the job needs.
@@ -72,11 +75,11 @@ def load(job_name: str, path: str, options: RunOptions, context: TaskContext) ->
     key = "inference.model"
     wanted = json.dumps([path, context.device, context.threads, sorted(options.arguments.items()), options.trust])
     kept = context.state.get(key)
-    package = open_for_run(path, trust=options.trust, digest=context.code_of)
+    package = package or open_for_run(path, trust=options.trust, digest=context.code_of)
     if kept is not None and kept[0] == (package.digest, wanted):
         found: Loaded = kept[1]
         return found
-    _check_tool(job_name, package)
+    check_tool(job_name, package)
     settings, arguments = split_arguments(options.arguments, package)
     context.state.pop(key, None)  # the old network's memory is needed for the new one
     loaded = Loaded(package, settings, _load(package, arguments, options, context))
@@ -114,7 +117,12 @@ def _load(package: ModelPackage, arguments: dict[str, str], options: RunOptions,
     return load_model(package, device=context.device, threads=context.threads, arguments=arguments)
 
 
-def _check_tool(job_name: str, package: ModelPackage) -> None:
+def check_tool(job_name: str, package: ModelPackage) -> None:
+    """Refuse a package whose definition names other jobs than this one.
+
+    Raises:
+        JobError: so it is.
+    """
     tools = package.definition.tools
     if tools and job_name not in tools:
         raise JobError(

@@ -15,6 +15,8 @@ from ..errors import JobError, RasterError
 from ..events import WARNING, Log
 from ..package.dlpk import open_package
 from ..package.emd import ModelDefinition
+from ..package.opening import ModelPackage
+from ..package.trust import open_for_run
 from ..raster.grid import Grid, plan_grid
 from ..raster.output import check_ending, require_room
 from ..raster.remote import is_remote
@@ -30,12 +32,13 @@ from .chip_sets import Chips, piece_of, recall, store
 from .chips import blackened, chip_window, resized
 from .copies import write_copies
 from .journal import PLAN, WorkFolder, fingerprint
-from .loading import Loaded, load, prepare
+from .loading import Loaded, check_tool, load, prepare
 from .parts import read_part, write_part
 from .plan import item_names, resolve_bands
 from .planning import describe, mask_area
 from .provenance import provenance
 from .reading import Reader, read_ahead
+from .settings import split_arguments
 from .telling import tell_resumed
 
 Array = npt.NDArray[Any]
@@ -51,11 +54,13 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     if payload.get("prepare"):
         return prepare(job, context)
     work = WorkFolder(Path(payload["work"]))
-    loaded = load("classifyobjects", job.model, job.options, context)
-    if not job.inputs:
-        raise JobError("There is no input raster.")
+    package = open_for_run(job.model, trust=job.options.trust, digest=context.code_of)
+    _look_at(job, package)
+    if payload.get("check"):
+        return {}
     sources = source_state([*job.inputs, *([jobs.RasterInput(job.features.path)] if job.features else [])])
     chips, count, dropped = _chips(job)
+    loaded = load("classifyobjects", job.model, job.options, context, package)
     if dropped:
         context.emit(Log(WARNING, f"{dropped} features without geometry get no class."))
     if job.features and not count:
@@ -68,8 +73,6 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
         "sources": sources,
     }
     old = work.read_plan()
-    check_ending(Path(job.output), layer_facts(job.features).crs if job.features else chips[0].grid.crs)
-    require_room(Path(job.output), 1_000_000)
     groups = sum(one.groups for one in chips)
     if job.options.resume and old is not None and old.get("identity") == plan["identity"]:
         done = [int(one["group"]) for one in work.checked_receipts()]
@@ -79,6 +82,17 @@ def plan_objects(payload: Dict[str, Any], context: TaskContext) -> Dict[str, Any
     hidden, secrets = hide({**plan, "items": [store(one, work) for one in chips]})
     work.write_plan(hidden)
     return {"groups": groups, "done": [], "secrets": secrets}
+
+
+def _look_at(job: jobs.ClassifyObjects, package: ModelPackage) -> None:
+    """Refuse whatever can be refused before the features are read and the network is loaded."""
+    check_tool("classifyobjects", package)
+    split_arguments(job.options.arguments, package)
+    if not job.inputs:
+        raise JobError("There is no input raster.")
+    crs = layer_facts(job.features).crs if job.features else source_grids(job.inputs[:1])[0].crs
+    check_ending(Path(job.output), crs)
+    require_room({Path(job.output): 1_000_000})
 
 
 def _bands(loaded: Loaded, inputs: Sequence[jobs.RasterInput]) -> Optional[Tuple[int, ...]]:

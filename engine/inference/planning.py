@@ -12,6 +12,9 @@ from .. import __version__, jobs
 from ..errors import JobError
 from ..events import INFO, WARNING, Log
 from ..models.base import TilePlan
+from ..package.emd import ModelDefinition
+from ..package.opening import ModelPackage
+from ..package.trust import open_for_run
 from ..raster.grid import Grid, plan_grid, same_crs
 from ..raster.output import check_ending, require_room
 from ..raster.remote import with_paths, without_credentials
@@ -22,9 +25,10 @@ from ..workers.task import TaskContext
 from .bands import is_in_rows
 from .fitting import fit, memory_budget, worker_count
 from .journal import WorkFolder, fingerprint
-from .loading import Loaded, load, prepare
+from .loading import Loaded, check_tool, load, prepare
 from .measuring import Pixels, measure
 from .plan import Item, Plan, item_names, resolve_bands
+from .settings import split_arguments
 from .telling import tell_plan, tell_resumed, warn_of_cell_size
 from .tiles import TileLayout, fixed_spans, plan_groups, plan_tiles
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 # Groups that every worker gets at least.
 _GROUPS_EACH = 6
+# Bytes for layers, whose size nobody knows before.
+_LEAST_ROOM = 1_000_000
 # Members of a job that change where and how it runs, but not what comes out.
 _PLACE = ("output", "confidence_output", "probabilities_output", "polygons_output")
 _PLACE_OPTIONS = ("processor", "gpu_id", "workers", "cluster", "resume", "trust")
@@ -46,7 +52,7 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
 
     Args:
         payload: ``job`` (JSON object) and ``work`` (path of the work folder, locked by the caller); with ``prepare``,
-            the worker is only made ready for tiles.
+            the worker is only made ready for tiles, with ``check``, the job is only refused if it must be.
         context: of the task.
 
     Returns:
@@ -59,17 +65,24 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
         return prepare(job, context)
     name, options = str(payload["job"]["job"]), job.options
     work = WorkFolder(Path(payload["work"]))
-    loaded = load(name, job.model, options, context)
+    package = open_for_run(job.model, trust=options.trust, digest=context.code_of)
+    unfinished = options.resume and bool(work.receipts())
+    cuts = _looked_at(name, job, package, unfinished)
+    if payload.get("check"):
+        return {}
+    loaded = load(name, job.model, options, context, package)
+    pixels = sum(one.grid.width * one.grid.height for one in cuts)
+    scale, values = loaded.model.plan.scale, getattr(loaded.model, "values", None)
+    if not unfinished:
+        _require_room(name, job, pixels * scale * scale, values)
     for warning in loaded.package.warnings:
         context.emit(Log(WARNING, warning))
     if loaded.settings.tta_scales != (1.0,) and not loaded.settings.test_time_augmentation:
         context.emit(Log(WARNING, "tta_scales takes effect with test_time_augmentation=True alone."))
-    plan, done, secrets = _take_up(work, make_plan(name, job, loaded, payload["job"], context), options.resume)
+    plan, done, secrets = _take_up(work, make_plan(name, job, loaded, cuts, payload["job"], context), options.resume)
     tell_resumed(done, plan.groups, context)
-    pixels = sum(one.grid.width * one.grid.height for one in plan.items)
-    if not done:
-        _check_layers(name, job, plan)
-        _require_room(name, job, pixels, loaded, work)
+    if unfinished and not done:
+        _require_room(name, job, pixels * scale * scale, values)
     tell_plan(plan, pixels, options, context)
     ways = [(one.first, *one.way) for one in plan.items]
     workers = int(plan.memory.get("workers", 0)) if context.device == "cpu" else 0
@@ -83,18 +96,32 @@ def plan_inference(payload: Dict[str, Any], context: TaskContext) -> Dict[str, A
     }
 
 
-def make_plan(name: str, job: Any, loaded: Loaded, members: Dict[str, Any], context: TaskContext) -> Plan:
-    """Return the plan of a job over tiles."""
-    options, sets = job.options, _item_inputs(name, job)
-    bands = _bands(loaded, sets[0][1], sets[0][2])
-    cuts = _cuts(sets, options, loaded)
-    if options.mask and not any(len(mask_area(job, one.grid) or ()) for one in cuts):
+def _looked_at(name: str, job: Any, package: ModelPackage, unfinished: bool) -> List[_Cut]:
+    """Return the rasters to cut, after refusing whatever can be refused before the network is loaded and measured."""
+    check_tool(name, package)
+    split_arguments(job.options.arguments, package)
+    cuts = _cuts(_item_inputs(name, job), job.options, package.definition)
+    if job.options.mask and not any(len(mask_area(job, one.grid) or ()) for one in cuts):
         raise JobError(
             "The mask does not touch the input raster.", hint="Check the mask layer and its coordinate system."
         )
+    _check_layers(name, job, cuts[0])
+    if not unfinished:
+        # The least that it can be: the network may bring more classes, or finer pixels.
+        known = [one.value for one in package.definition.classes] or [0]
+        _require_room(name, job, sum(one.grid.width * one.grid.height for one in cuts), known)
+    return cuts
+
+
+def make_plan(
+    name: str, job: Any, loaded: Loaded, cuts: Sequence[_Cut], members: Dict[str, Any], context: TaskContext
+) -> Plan:
+    """Return the plan of a job over tiles."""
+    options = job.options
+    bands = _bands(loaded, cuts[0].inputs, cuts[0].second)
     warn_of_cell_size(cuts[0].grid, loaded, context)
     # What can be wrong was looked at; from here on the network itself is asked.
-    pixels = Pixels.of(sets[0][1], sets[0][2], bands)
+    pixels = Pixels.of(cuts[0].inputs, cuts[0].second, bands)
     tiles, need = measure(name, loaded, pixels, options, context)
     blend = name in ("classifypixels", "detectchange") and _blends(tiles, loaded)
     tiles = _blended(tiles) if blend else tiles
@@ -194,10 +221,13 @@ def _item_inputs(name: str, job: Any) -> List[_Set]:
 
 
 def _grid(
-    inputs: Sequence[jobs.RasterInput], second: Sequence[jobs.RasterInput], options: jobs.RunOptions, loaded: Loaded
+    inputs: Sequence[jobs.RasterInput],
+    second: Sequence[jobs.RasterInput],
+    options: jobs.RunOptions,
+    definition: ModelDefinition,
 ) -> Grid:
     """Return the processing grid: map space is north-up, pixel space keeps the rows and columns of the raster."""
-    pixel_space = loaded.package.definition.image_space_used == "PIXEL_SPACE"
+    pixel_space = definition.image_space_used == "PIXEL_SPACE"
     grids = source_grids(inputs)
     grid = plan_grid(grids, options.extent, options.cell_size, pixel_space)
     if second:
@@ -257,10 +287,10 @@ class _Cut:
         return len(self.inputs) == 1 and is_in_rows(self.block)
 
 
-def _cuts(sets: Sequence[_Set], options: jobs.RunOptions, loaded: Loaded) -> List[_Cut]:
+def _cuts(sets: Sequence[_Set], options: jobs.RunOptions, definition: ModelDefinition) -> List[_Cut]:
     found: List[_Cut] = []
     for name, inputs, second in sets:
-        grid = _grid(inputs, second, options, loaded)
+        grid = _grid(inputs, second, options, definition)
         if found and not same_crs(grid.crs, found[0].grid.crs) and not (grid.crs and found[0].grid.crs):
             raise JobError(
                 f"The raster “{name}” cannot go into one result with the others, because only one of them has a "
@@ -291,27 +321,34 @@ def _kept_bytes(job: Any, tiles: TilePlan, values: Any, blend: bool) -> int:
     return 1 + (size + (4 * (channels + 1) if blend else 0)) * tiles.scale**2
 
 
-def _check_layers(name: str, job: Any, plan: Plan) -> None:
+def _check_layers(name: str, job: Any, first: _Cut) -> None:
     """Refuse outputs with features whose format cannot be written; folders of items get GeoPackages."""
     layer = job.output if name == "detectobjects" else getattr(job, "polygons_output", "")
-    if layer and (name == "detectobjects" or not plan.items[0].name):
-        check_ending(Path(layer), plan.items[0].grid.crs)
+    if layer and (name == "detectobjects" or not first.name):
+        check_ending(Path(layer), first.grid.crs)
 
 
-def _require_room(name: str, job: Any, pixels: int, loaded: Loaded, work: WorkFolder) -> None:
-    """Check the space for the output and for what lies beside it until it is verified; objects are taken to be few."""
+def _require_room(name: str, job: Any, pixels: int, values: Optional[Sequence[int]]) -> None:
+    """Check the space for the outputs and what lies beside them until they are verified; objects are taken to be few.
+
+    Args:
+        name: of the job.
+        job: the job.
+        pixels: of an output.
+        values: of the classes; None for a network without any.
+    """
+    sizes = {Path(job.output): _LEAST_ROOM}
     if name in ("classifypixels", "detectchange"):
-        scale, values = loaded.model.plan.scale, getattr(loaded.model, "values", None)
-        size = class_dtype(values)[0].itemsize
-        for extra in ("confidence_output", "probabilities_output"):
-            if getattr(job, extra, ""):
-                size += 1 if extra.startswith("conf") else len(values or (0,))
         # Classes shrink so much that parts, first and final file together are smaller than the bare pixels with their
         # overviews. Floating-point values hardly shrink, so all three count.
         thirds = 4 if values is not None else 3 + 4 + 4
-        require_room(Path(job.output), pixels * scale * scale * size * thirds // 3)
-    else:
-        require_room(Path(job.output), 1_000_000)
+        each = {"output": class_dtype(values)[0].itemsize, "confidence_output": 1}
+        each["probabilities_output"] = len(values or (0,))
+        given = {member: getattr(job, member, "") for member in each}
+        sizes = {Path(given[member]): pixels * size * thirds // 3 for member, size in each.items() if given[member]}
+        if getattr(job, "polygons_output", ""):
+            sizes[Path(job.polygons_output)] = _LEAST_ROOM
+    require_room(sizes)
 
 
 def class_dtype(values: Optional[Sequence[int]]) -> Tuple[np.dtype[Any], float]:

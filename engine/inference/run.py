@@ -91,7 +91,7 @@ def _tidy_outputs(job: Any, work: WorkFolder) -> None:
 def _run(job: Any, session: Session, tasks: Tuple[str, str, str], work: WorkFolder) -> Dict[str, Any]:
     planning, predict, assemble = tasks
     session.progress(0.0, "Opening the model and the rasters")
-    job, placement = prepare_model(job, session, work.path)
+    job, placement = prepare_model(job, session, work.path, planning)
     members = {"job": jobs.to_dict(job), "work": str(work.path)}
     plan = session.call(planning, members, placement, (0.0, _PLANNED), beside={**members, "prepare": True})
     if plan.get("workers") and not placement.cluster:
@@ -214,8 +214,10 @@ def _give_up_or_go_on(job: Any, session: Session, work: WorkFolder, failed: List
     )
 
 
-def prepare_model(job: Any, session: Session, work: Path) -> Tuple[Any, Placement]:
+def prepare_model(job: Any, session: Session, work: Path, planning: str) -> Tuple[Any, Placement]:
     """Unpack and check the package of a job; return the job to hand to workers, and where they run.
+
+    A job that ``planning`` must refuse is refused before weights are imported, which may take long.
 
     Workers that run a package's own code are confined: they cannot read the remembered consents, so the decision is
     taken here, and they may write ``work`` beside their scratch folder.
@@ -225,6 +227,7 @@ def prepare_model(job: Any, session: Session, work: Path) -> Tuple[Any, Placemen
     """
     opened = session.call("open_model", {"job": jobs.to_dict(job)})
     if opened["weights"]:
+        session.call(planning, {"job": jobs.to_dict(job), "work": str(work), "check": True})
         caged = Placement(processor=jobs.CPU, code_of=opened["digest"])
         payload = {"model": job.model, "weights": opened["weights"], "trust": job.options.trust}
         session.call("import_weights", payload, caged)
@@ -258,7 +261,10 @@ def check_outputs(job: Any) -> None:
     features = getattr(job, "features", None)
     if features is not None:
         taken.add(_key(features.path))
+    in_folders = hasattr(job, "confidence_output") and job.options.processing_mode == jobs.ITEMS_SEPARATELY
     for one in outputs:
+        if os.path.isdir(one) and not in_folders:
+            raise JobError(f"The output “{one}” is a folder.", hint="Choose a file as output.")
         if _key(one) in taken:
             raise JobError(f"The output “{one}” is an input of the same job.", hint="Choose another output.")
         taken.add(_key(one))

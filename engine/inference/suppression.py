@@ -30,7 +30,7 @@ def suppress_features(payload: Dict[str, Any], context: TaskContext) -> Dict[str
     if not 0 <= job.max_overlap <= 1:
         raise JobError(f"MAX_OVERLAP must be from 0 to 1, found {job.max_overlap:g}.")
     check_ending(Path(job.output), layer_facts(job.features).crs)
-    require_room(Path(job.output), 1_000_000)
+    require_room({Path(job.output): 1_000_000})
     context.emit(Progress(0.0, "Reading the objects"))
     features = read_features(job.features)
     if features.dropped:

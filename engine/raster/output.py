@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from ..errors import OutputError
 from .grid import parse_crs
@@ -60,32 +60,37 @@ def existing_parent(path: Path) -> Path:
     return Path(path.anchor or ".")
 
 
-def require_room(target: Path, size: int) -> None:
-    """Refuse a job whose output cannot fit, before any work is done.
+def require_room(sizes: Mapping[Path, int]) -> None:
+    """Refuse a job whose outputs cannot fit, before any work is done.
 
     Args:
-        target: file or folder that will be written.
-        size: bytes expected.
+        sizes: files or folders that will be written, and the bytes expected of each.
 
     Raises:
-        OutputError: too little space, or the folder cannot be written to.
+        OutputError: too little space, or a folder cannot be written to.
     """
-    folder = existing_parent(target)
-    if not os.access(folder, os.W_OK):
-        raise OutputError(
-            f"The folder “{folder}” cannot be written to.",
-            stage="preparing the output",
-            file=str(target),
-            hint="Choose another place for the output.",
-        )
-    free, needed = shutil.disk_usage(folder).free, int(size * _RESERVE)
-    if needed > free:
-        raise OutputError(
-            f"The output needs up to {_bytes(needed)}, but only {_bytes(free)} are free on the disk of “{folder}”.",
-            stage="preparing the output",
-            file=str(target),
-            hint="Make space, choose another disk, a smaller extent or a larger cell size.",
-        )
+    disks: Dict[int, Tuple[Path, int]] = {}
+    for target, size in sizes.items():
+        folder = existing_parent(target)
+        if not os.access(folder, os.W_OK):
+            raise OutputError(
+                f"The folder “{folder}” cannot be written to.",
+                stage="preparing the output",
+                file=str(target),
+                hint="Choose another place for the output.",
+            )
+        disk = os.stat(folder).st_dev
+        disks[disk] = (disks.get(disk, (target, 0))[0], disks.get(disk, (target, 0))[1] + size)
+    for target, size in disks.values():
+        folder = existing_parent(target)
+        free, needed = shutil.disk_usage(folder).free, int(size * _RESERVE)
+        if needed > free:
+            raise OutputError(
+                f"The output needs up to {_bytes(needed)}, but only {_bytes(free)} are free on the disk of “{folder}”.",
+                stage="preparing the output",
+                file=str(target),
+                hint="Make space, choose another disk, a smaller extent or a larger cell size.",
+            )
 
 
 @contextlib.contextmanager
