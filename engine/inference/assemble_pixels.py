@@ -21,7 +21,6 @@ from ..raster.publishing import Publication
 from ..raster.window import Window, scaled, split
 from ..raster.writer import BLOCK, Category, RasterProfile, RasterWriter
 from ..workers.task import TaskContext
-from .class_polygons import write_polygons
 from .journal import WorkFolder, item_target
 from .parts import read_part
 from .pixel_output import FULL_SCORE, SCORE_NODATA
@@ -76,6 +75,8 @@ def assemble_pixels(payload: Dict[str, Any], context: TaskContext) -> Dict[str, 
                 _write_raster(target, profile, parts, name, outputs)
                 written[key].append(str(target))
             if "POLYGONS" in values:
+                from .class_polygons import write_polygons  # geometry libraries, which most jobs do without
+
                 source = outputs.place_of(_target(job.output, item, separate, ".tif"))
                 target = _target(job.polygons_output, item, separate, ".gpkg")
                 told = provenance(plan.job, package.digest)
