@@ -154,7 +154,7 @@ class TestCheck:
         versions = {**FAKES, "tensorflow-cpu": "2.21.0", "keras": "3.15.1", "tf_keras": "2.21.0", "h5py": "3.14.0"}
         assert check_environment(fake_environments(versions), ["tensorflow"]).versions["tensorflow"] == "2.21.0"
 
-    def test_no_interpreter(self, tmp_path):
+    def test_an_interpreter_that_is_missing_is_told(self, tmp_path):
         with pytest.raises(EnvironmentFault, match="does not start"):
             check_environment(str(tmp_path / "python3"))
 
@@ -190,7 +190,7 @@ def test_a_poisoned_parent_does_not_reach_the_child(fake_environments, monkeypat
 
 
 class TestFind:
-    def test_nothing_there(self):
+    def test_without_any_environment_the_next_step_is_told(self):
         with pytest.raises(EnvironmentFault, match=r"no Python environment with onnx yet.*setupenvironment"):
             find_environment(["onnx"])
 
@@ -357,7 +357,7 @@ class TestKey:
         monkeypatch.delenv("DEEP_RASTER_HOME")
         assert ROOT not in [locations.home(), *locations.home().parents]
 
-    def test_all_frameworks(self):
+    def test_names_of_frameworks_are_put_in_order(self):
         assert environment.normalise_frameworks(["all"]) == ("onnx", "pytorch", "tensorflow")
         assert environment.normalise_frameworks(["cluster", "PyTorch", ""]) == ("pytorch", "cluster")
 

@@ -124,7 +124,7 @@ class TestPip:
     )
 
     @pytest.mark.parametrize(("line", "told"), LINES)
-    def test_diagnosis(self, line, told):
+    def test_what_pip_says_becomes_a_sentence(self, line, told):
         sentence, _hint = pip.diagnose(["Collecting x", line, "[notice] a new release"])
         assert told in sentence
 

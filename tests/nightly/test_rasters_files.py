@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
         pytest.param({"driver": "MRF"}, id="MRF"),
     ],
 )
-def test_formats(tmp_path, monkeypatch, options):
+def test_every_format_gives_what_its_pixels_say(tmp_path, monkeypatch, options):
     pixels, squares = scene(150, 170, bands=3)
     driver = options.get("driver", "GTiff")
     suffix = {"ENVI": "dat", "HFA": "img", "PNG": "png", "MRF": "mrf"}.get(driver, "tif")

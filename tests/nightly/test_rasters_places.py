@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
     ("height", "width"),
     [(1, 1), (1, 5000), (5000, 1), (30, 40), (TILE, TILE), (2 * TILE + 1, 3 * TILE + 1), (TILE - 1, 2 * TILE)],
 )
-def test_shapes(tmp_path, monkeypatch, height, width):
+def test_rasters_of_one_pixel_one_row_or_any_number_of_tiles(tmp_path, monkeypatch, height, width):
     check_all(plain(tmp_path, height, width), tmp_path, monkeypatch)
 
 
@@ -47,7 +47,7 @@ def turned(degrees: float, shear: float = 0.0) -> Affine:
         pytest.param(turned(-10, 20), id="sheared"),
     ],
 )
-def test_transforms(tmp_path, monkeypatch, transform):
+def test_results_lie_right_under_every_transform(tmp_path, monkeypatch, transform):
     check_all(plain(tmp_path, transform=transform), tmp_path, monkeypatch)
 
 
@@ -75,7 +75,7 @@ WITHOUT_AUTHORITY = (
         pytest.param("EPSG:2263", NORTH_UP, id="feet"),
     ],
 )
-def test_reference_systems(tmp_path, monkeypatch, crs, transform):
+def test_results_lie_right_in_every_reference_system(tmp_path, monkeypatch, crs, transform):
     case = plain(tmp_path, transform=transform, crs=crs)
     if crs is None and transform == Affine.identity():
         case.transform = Affine(1, 0, 0, 0, -1, 0)  # how QGIS shows an image without any georeference

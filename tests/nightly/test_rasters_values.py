@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
 
 
 @pytest.mark.parametrize("bands", [2, 4, 13, 400])
-def test_bands(tmp_path, monkeypatch, bands):
+def test_rasters_of_two_to_four_hundred_bands(tmp_path, monkeypatch, bands):
     check_all(plain(tmp_path, 100, 90, bands=bands), tmp_path, monkeypatch)
 
 
@@ -41,7 +41,7 @@ def test_a_band_that_the_raster_lacks_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
-def test_types(tmp_path, monkeypatch, dtype):
+def test_numbers_of_every_type(tmp_path, monkeypatch, dtype):
     case = plain(tmp_path, dtype=dtype)
     check_all(case, tmp_path, monkeypatch)
 
@@ -57,7 +57,7 @@ def test_complex_numbers_are_refused(tmp_path, monkeypatch, dtype):
     refused(case, tmp_path, monkeypatch, "complex")
 
 
-def test_one_bit(tmp_path, monkeypatch):
+def test_pixels_of_one_bit(tmp_path, monkeypatch):
     pixels = (scene(100, 130)[0] > 60).astype("uint8")
     raster = write(tmp_path / "raster.tif", pixels, nbits=1, compress="ccittfax4", photometric="miniswhite")
     with rasterio.open(raster.path) as file:
@@ -114,7 +114,7 @@ def holed(folder, dtype="float32", value=np.nan, bands=1, only=None, **options) 
         ("uint32", 4294967295, 4294967295),
     ],
 )
-def test_nodata(tmp_path, monkeypatch, dtype, value, nodata):
+def test_nodata_of_every_kind_is_left_out(tmp_path, monkeypatch, dtype, value, nodata):
     case = holed(tmp_path, dtype, value, **({} if nodata is None else {"nodata": nodata}))
     check_all(case, tmp_path, monkeypatch)
 
@@ -146,7 +146,7 @@ def test_another_nodata_value_in_each_band(tmp_path, monkeypatch):
     check_all(Case((jobs.RasterInput(str(raster)),), pixels[0], valid, squares), tmp_path, monkeypatch)
 
 
-def test_mask_band(tmp_path, monkeypatch):
+def test_what_a_mask_band_hides_is_left_out(tmp_path, monkeypatch):
     case = holed(tmp_path, "uint8", 50)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(case.inputs[0].path, "r+") as file:
         file.write_mask(case.valid)

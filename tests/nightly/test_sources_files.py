@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from deep_raster.engine.errors import SourceLostError
 from nightly_models import pixel_job
 from nightly_support import Host, Watch, digest, work_folder
 from pictures import picture, write_picture
+from processes import wait_until
 from rasters_support import TILE, Network, Session, layer_of, run, use, write, write_definition
 from rasters_support import scene as squares_scene
 from sources_support import classes_of
@@ -164,8 +164,7 @@ def test_a_raster_that_changes_under_a_running_job(folder, sound, model, figure,
     output = folder / f"{name}_classes.tif"
     host = Host(job(path, model, output), folder / f"{name}.run")
     with Watch(output) as watch:
-        while host.process.poll() is None and not any("Predicting: part" in one for one in host.texts):
-            time.sleep(0.002)
+        wait_until(lambda: host.process.poll() is not None or any("Predicting: part" in one for one in host.texts), 120)
         fault(path, other)
         host.wait()
     assert host.end["end"] == "failed", host.end

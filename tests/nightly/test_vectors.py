@@ -168,7 +168,7 @@ def test_measures_are_left_away(tmp_path, raster, monkeypatch):
     assert classify(raster, labels, tmp_path, monkeypatch)[0] == {0: label_at(35)}
 
 
-def test_no_features(tmp_path, raster, monkeypatch):
+def test_a_layer_without_features_labels_nothing(tmp_path, raster, monkeypatch):
     labels = layer(tmp_path / "l.gpkg", [], number=np.array([], dtype=np.int64), kind="Polygon")
     whole, _ = export(raster, labels, tmp_path)
     assert not whole.any()
@@ -227,7 +227,7 @@ def test_ten_thousand_overlapping_features(tmp_path, raster, monkeypatch):
 GRID = [shapely.box(x, y, x + 8, y + 8) for y in range(4, 184, 10) for x in range(4, 184, 10)]
 
 
-def test_class_fields(tmp_path, raster):
+def test_classes_from_fields_of_every_type(tmp_path, raster):
     count = len(GRID)
     assert count > 300
     labels = layer(

@@ -87,7 +87,7 @@ def test_code_is_refused_with_the_hash(real, image, tmp_path):
         ("unknown_field", ("nothing_like_it", "Classvalue")),
     ],
 )
-def test_labels(qgis, image, raster_without_crs, tmp_path, case, words):
+def test_labels_that_cannot_be_made_are_refused(qgis, image, raster_without_crs, tmp_path, case, words):
     schema = tmp_path / "schema.csv"
     schema.write_text("value,name\n1,tree\n2,house\n")
     boxes = {"outside": [(0, 0)], "empty": []}.get(case, [(500010, 4999900)])
@@ -99,7 +99,7 @@ def test_labels(qgis, image, raster_without_crs, tmp_path, case, words):
     refused(qgis.run("labelobjects", **parameters, OUTPUT=output), *words, output=output)
 
 
-def test_no_environment(qgis, image, tmp_path):
+def test_a_missing_environment_is_told_with_the_next_step(qgis, image, tmp_path):
     package = write_package(tmp_path / "tree.dlpk", DEFINITION)
     output = tmp_path / "o.gpkg"
     qgis.python = ""

@@ -186,7 +186,7 @@ def test_train_model(provider, fake_engine, model, tmp_path):
     assert job["pretrained_model"] == str(model) and job["output"] == str(tmp_path / "model")
 
 
-def test_packages(provider, fake_engine, model, tmp_path):
+def test_parameters_of_the_package_tools_reach_their_jobs(provider, fake_engine, model, tmp_path):
     extra = tmp_path / "notes.txt"
     extra.write_text("notes")
     run("createpackage", {"DEFINITION": str(model), "FILES": str(extra), "OUTPUT": str(tmp_path / "t.dlpk")})

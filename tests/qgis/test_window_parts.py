@@ -129,7 +129,7 @@ class AlgorithmDialog:
     pass
 
 
-def test_three_faces(provider):
+def test_arguments_have_a_face_of_their_own_in_each_dialog(provider):
     from deep_raster.plugin.widgets.arguments import ArgumentsPanel, ArgumentsWrapper
 
     parameter = QgsProcessingParameterString("ARGUMENTS", "Arguments", "", optional=True)

@@ -194,7 +194,7 @@ def test_names_of_layers_cannot_inject_markup(tmp_path):
     assert "<script>" not in (tmp_path / "report.html").read_text()
 
 
-def test_sentences(tmp_path):
+def test_missing_fields_and_bad_limits_are_named(tmp_path):
     reference = write(tmp_path / "ref.gpkg", [(0, 0, 10, 10)], Class=["a"])
     detected = write(tmp_path / "det.gpkg", [(0, 0, 10, 10)], Class=["a"], score=[1.0])
     with pytest.raises(VectorError, match="no field “Confidence”"):

@@ -50,7 +50,7 @@ def test_corpus_is_large_enough():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_verdict(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_package_gets_its_verdict_and_harms_nothing(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("home", "cwd", "temp", "in", "cache"):
         (tmp_path / name).mkdir()
     canary = tmp_path / "canary"

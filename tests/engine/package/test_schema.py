@@ -15,7 +15,7 @@ def read(tmp_path, name, text):
     return [(one.value, one.name, one.color) for one in read_schema(path)]
 
 
-def test_classifier_definition(tmp_path):
+def test_a_classifier_definition_gives_its_classes(tmp_path):
     text = json.dumps(
         {
             "EsriClassifierDefinitionFile": 0,
@@ -54,7 +54,7 @@ def test_feature_set_repeats_its_classes(tmp_path):
     ["Value,ClassName,Red,Green,Blue\n1,Tree,0,255,0\n2,Hut,9,9,9\n", "1;Tree;0;255;0\n2;Hut;9;9;9\n",
      "name\tcode\tcolor\nTree\t1\t#00ff00\nHut\t2\t#090909\n"],
 )  # fmt: skip
-def test_tables(tmp_path, text):
+def test_tables_with_and_without_a_head(tmp_path, text):
     assert read(tmp_path, "t.csv", text) == [(1, "Tree", (0, 255, 0)), (2, "Hut", (9, 9, 9))]
 
 
@@ -74,7 +74,7 @@ def test_values_that_are_no_numbers_are_numbered(tmp_path):
         ("g.json", "[" * 5000, "definition|JSON|classes|deep"),
     ],
 )
-def test_refusals(tmp_path, name, text, word):
+def test_what_holds_no_classes_is_refused(tmp_path, name, text, word):
     with pytest.raises(DefinitionError, match=word):
         read(tmp_path, name, text)
 
@@ -107,5 +107,5 @@ def test_entities_are_not_expanded(tmp_path):
         ([1, 2], None),
     ],
 )
-def test_colours(value, colour):
+def test_colours_in_every_spelling(value, colour):
     assert parse_color(value) == colour

@@ -104,7 +104,7 @@ def test_points_that_the_crs_cannot_represent_are_dropped(tmp_path):
     assert found.dropped == 1
 
 
-def test_antimeridian(tmp_path):
+def test_features_on_both_sides_of_the_antimeridian_are_put_side_by_side(tmp_path):
     layer = write(
         tmp_path / "a.gpkg", [shapely.box(-179.5, 0, -179, 1), shapely.box(179, 0, 179.5, 1)], crs="EPSG:4326", v=[1, 2]
     )
@@ -132,7 +132,7 @@ def grid():
     return Grid("", from_origin(0, 10, 0.5, 0.5), 40, 20)
 
 
-def test_mask_area(grid):
+def test_several_mask_polygons_cover_an_area_together(grid):
     hole = shapely.Polygon(shapely.box(0, 0, 6, 10).exterior, [shapely.box(2, 2, 3, 3).exterior])
     area = MaskArea(np.array([hole, shapely.box(6, 0, 9, 10), shapely.box(12, 0, 13, 1)]))
     assert area.covers((4, 1, 8, 9))  # by two polygons together

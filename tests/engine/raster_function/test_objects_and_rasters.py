@@ -88,7 +88,7 @@ def on_map(column, row):
     return 500_000 + 2 * column, 5_000_000 - 2 * row
 
 
-def test_points(package, scene, tmp_path):  # noqa: F811
+def test_points_lie_where_the_function_says(package, scene, tmp_path):  # noqa: F811
     meta, shapes, fields = found_by(package, scene, tmp_path, 1)
     assert meta["geometry_type"] == "Point"
     expected = sorted(on_map(c + w / 2, r + h / 2) for c, r, w, h in BLOBS)
@@ -96,7 +96,7 @@ def test_points(package, scene, tmp_path):  # noqa: F811
     assert set(fields["Class"]) == {"bright"}
 
 
-def test_lines(package, scene, tmp_path):  # noqa: F811
+def test_lines_run_where_the_function_says(package, scene, tmp_path):  # noqa: F811
     meta, shapes, _ = found_by(package, scene, tmp_path, 3)
     assert meta["geometry_type"] == "MultiLineString"
     expected = sorted([on_map(c, r), on_map(c + w, r + h)] for c, r, w, h in BLOBS)

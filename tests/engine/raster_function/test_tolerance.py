@@ -180,7 +180,7 @@ def test_a_table_alone_says_the_classes(package):
 
 
 @pytest.mark.parametrize(("pixel_type", "dtype"), [("f4", "f4"), ("i4", "i4"), ("t4", "u1"), ("i2", "i2")])
-def test_pixel_types(package, pixel_type, dtype):
+def test_outputs_have_the_type_that_the_function_asks_for(package, pixel_type, dtype):
     text = code(PIXELS, INFO=f"{{'bandCount': 2, 'pixelType': '{pixel_type}'}}")
     model, instance = load(package, text, {"ModelType": "ImageClassification"})
     assert model.values is None  # two bands are no classes

@@ -123,7 +123,7 @@ def test_a_file_that_a_node_cannot_see_is_named_before_the_first_task(pool, tmp_
     assert caught.value.file == "/data/nowhere.tif"
 
 
-def test_cancel(pool, tmp_path):
+def test_cancel_does_not_wait_for_the_tasks_of_nodes(pool, tmp_path):
     started = time.monotonic()
 
     def check():
@@ -162,7 +162,7 @@ def test_a_killed_node_costs_nothing(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
-def test_tls(tmp_path):
+def test_a_cluster_with_certificates_lets_in_only_who_has_one(tmp_path):
     key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert]
     subprocess.run([*command, "-days", "2", "-subj", "/CN=127.0.0.1"], check=True, capture_output=True)
