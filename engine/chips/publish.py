@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ..errors import OutputError
+from ..raster.publishing import give_name
 from ..workers.task import TaskContext
 from . import space
 from .staging import (
@@ -100,7 +101,7 @@ def restore(staging: Staging, check: Check = lambda: None) -> None:
             check()
         here, there = staging.output / source, staging.output / target
         if os.path.lexists(there) and not os.path.lexists(here):
-            os.rename(there, here)
+            give_name(str(there), str(here))
     with contextlib.suppress(FileNotFoundError):
         staging.publish_file.unlink()
 
@@ -183,7 +184,7 @@ def _is_side_file(path: str) -> bool:
 def _do(staging: Staging, move: Move) -> None:
     source, target = (staging.output / one for one in move)
     if not os.path.lexists(target):
-        os.rename(source, target)
+        give_name(str(source), str(target))
     elif os.path.lexists(source) and not move[1].startswith(_inside(staging, staging.before)):
         # It was not there when the moves were listed.
         raise FileExistsError(errno.EEXIST, "another file of this name is there already", str(target))

@@ -84,7 +84,7 @@ class Publication:
                     _keep(at, kept, stays=bool(part))
             for part, at, _ in steps:
                 if part:
-                    _give_name(part, at)
+                    give_name(part, at)
         except OSError as error:
             left = [] if alone else take_back(steps)
             if self._note is not None and not left:
@@ -198,8 +198,8 @@ def _keep(target: str, kept: str, stays: bool) -> None:
     os.replace(target, kept)
 
 
-def _give_name(part: str, target: str) -> None:
-    """Rename, replacing an older file of that name in one step."""
+def give_name(part: str, target: str) -> None:
+    """Rename, replacing an older file of that name in one step; folders only where nothing of that name is."""
     deadline = time.monotonic() + _REPLACE_PATIENCE
     while True:
         try:

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 from chips_support import LocalSession
-from deep_raster.engine.chips import layout, runner, staging
+from deep_raster.engine.chips import layout, publish, runner, staging
 from deep_raster.engine.errors import JobCancelled, OutputError
 from deep_raster.engine.jobs import ExportTrainingData, VectorInput
 from small_disks import small_disk
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_output_as_it_was(halves, export, tmp_path, kind,
 
 def failing(monkeypatch, at, back=False):
     """Let the ``at``-th rename fail as if another program held the file, and those that undo it too if ``back``."""
-    rename, count = os.rename, []
+    rename, count = publish.give_name, []
 
     def tried(source, target):
         count.append(source)
@@ -101,7 +101,7 @@ def failing(monkeypatch, at, back=False):
             raise PermissionError(errno.EACCES, "Permission denied", str(source))
         return rename(source, target)
 
-    monkeypatch.setattr(os, "rename", tried)
+    monkeypatch.setattr(publish, "give_name", tried)
     return count
 
 
