@@ -81,21 +81,50 @@ def _values(folder: Path) -> dict:
             "OUTPUT": str(folder / "found.gpkg"),
             "ARGUMENTS": "threshold=0.25",
         },
+        "corners": {"MODEL": str(folder / "forester.dlpk"), "OUTPUT": str(folder / "corners.gpkg")},
     }
 
 
-CODE = '''class FindTrees:
+# The four corners of every tile, 10 by 10 pixels each.
+CODE = '''import json
+
+
+class FindTrees:
     """Finds trees."""
 
     def initialize(self, **kwargs):
         self.model = kwargs["model"]
+
+    def getParameterInfo(self):
+        return [
+            {"name": "raster", "dataType": "raster", "required": True},
+            {"name": "model", "dataType": "string", "required": True},
+        ]
+
+    def getConfiguration(self, **scalars):
+        return {"extractBands": (0, 1, 2), "padding": 0, "tx": 100, "ty": 100, "fixedTileSize": 1}
+
+    def getFields(self):
+        names = (("OID", "esriFieldTypeOID"), ("Class", "esriFieldTypeString"), ("Confidence", "esriFieldTypeDouble"))
+        return json.dumps({"fields": [{"name": name, "type": kind, "alias": name} for name, kind in names]})
+
+    def getGeometryType(self):
+        return 4
+
+    def vectorize(self, **blocks):
+        found = []
+        for x, y in ((5, 5), (85, 5), (5, 85), (85, 85)):
+            ring = [(x, y), (x + 10, y), (x + 10, y + 10), (x, y + 10), (x, y)]
+            found.append({"attributes": {"OID": len(found) + 1, "Class": "tree", "Confidence": 90.0},
+                          "geometry": {"rings": [ring]}})
+        return {"output_vectors": json.dumps({"geometryType": "esriGeometryPolygon", "features": found})}
 '''
 
 
 def test_it_runs_to_the_end(window):
     code, report, _folder = window
     assert "fault" not in report, report["fault"]
-    real = ["real job"] if ENGINE_PYTHON else []
+    real = ["real job", "consent"] if ENGINE_PYTHON else []
     assert report["done"] == ["loaded twice", "job", *real, "windows", "unloaded"]
     assert code == 0
 
@@ -127,6 +156,18 @@ def test_what_the_real_engine_found_is_in_the_map(window):
     assert report["loaded"] == ["Detected objects"]
     assert report["count"] == [int(report["real"]["results"]["COUNT"])] and report["count"][0] > 0
     assert set(report["categories"]) <= {"tree", "house"}
+
+
+@pytest.mark.skipif(not ENGINE_PYTHON, reason="DEEP_RASTER_PYTHON names no engine environment")
+def test_a_package_runs_its_code_only_after_consent(window):
+    _code, report, folder = window
+    refused, allowed = report["consent"]
+    assert refused == {"asked": True, "ended": False, "exists": False}
+    assert allowed == {"asked": True, "ended": True, "exists": True}
+    # a scene of 400 by 300 pixels has 12 tiles of 100 by 100, with four corners each
+    assert report["consent_results"]["COUNT"] == "48"
+    assert report["consent_results"]["OUTPUT"] == str(folder / "corners.gpkg")
+    assert report["consent_remembered"] == []
 
 
 def test_nothing_is_left_behind(window):

@@ -131,6 +131,37 @@ def real_job(layer, values):
     REPORT["done"].append("real job")
 
 
+def consented_job(layer, values):
+    """Run a package with code of its own: refused the first time, allowed for one run the second time."""
+    import processing
+    from deep_raster.engine.package.consents import ConsentStore
+
+    REPORT["consent"] = []
+    for answer in ("NOT_NOW", "ONCE"):
+        dialog = processing.createAlgorithmDialog("deepraster:detectobjects", {**values, "INPUT": layer.id()})
+        dialog.show()
+        ended = []
+        dialog.algorithmFinished.connect(lambda ok, results, ended=ended: ended.append((ok, results)))
+        yield 300
+        # The question holds its caller in a loop of its own, so it is answered from a timer and begun from one too.
+        QTimer.singleShot(0, dialog.runAlgorithm)
+        yield lambda: find(QDialog, "DeepRasterConsentDialog") is not None
+        question = find(QDialog, "DeepRasterConsentDialog")
+        yield 300
+        shoot(question, f"consent_{answer.lower()}")
+        question.findChild(QPushButton, answer).click()
+        if answer == "ONCE":
+            yield lambda ended=ended: bool(ended)
+            REPORT["consent_results"] = {key: str(value) for key, value in ended[0][1].items()}
+            shoot(dialog, "log_consent")
+        yield 1000
+        exists = Path(values["OUTPUT"]).exists()
+        REPORT["consent"].append({"asked": True, "ended": bool(ended) and ended[0][0], "exists": exists})
+        dialog.close()
+    REPORT["consent_remembered"] = [str(one) for one in ConsentStore().entries()]
+    REPORT["done"].append("consent")
+
+
 def steps():
     window = iface.mainWindow()
     window.resize(1400, 880)
@@ -165,6 +196,7 @@ def steps():
     REPORT["done"].append("job")
     if "real" in values:
         yield from real_job(layer, values)
+        yield from consented_job(layer, values["corners"])
 
     import processing
 
