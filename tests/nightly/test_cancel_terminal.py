@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from nightly_support import processes_with, wait_until
-
-PROCESS = Path(__file__).resolve().parents[1] / "process" / "conftest.py"
+from processes import processes_with, wait_until
+from qgis_process import QGIS_PROCESS, Qgis
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
 def test_signals_to_qgis_process(workshop, scene, model, figure, name):
-    spec = importlib.util.spec_from_file_location("process_conftest", PROCESS)
-    process = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(process)
-    if not process.QGIS_PROCESS:
+    if not QGIS_PROCESS:
         pytest.skip("qgis_process is not installed here")
     folder = workshop / "c7" / name
     folder.mkdir(parents=True)
-    qgis = process.Qgis(folder)
+    qgis = Qgis(folder)
     qgis.python = sys.executable
     output = folder / "out" / "o.tif"
     output.parent.mkdir()
