@@ -15,7 +15,7 @@ from deep_raster.engine import client, events, jobs
 from deep_raster.engine.environment import Environment
 from measure import Tree, temporary_environment
 
-_TILES = re.compile(r"in ([\d,]+) tiles")
+_TILES = re.compile(r"in ([\d,]+) tiles?")
 _STATISTICS = "Statistics of predicting: "
 ENVIRONMENT = Environment(python=sys.executable, root=Path(sys.prefix), frameworks=(), versions={})
 

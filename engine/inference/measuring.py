@@ -120,7 +120,7 @@ def measure(
     note = measured_cache() / f"{fingerprint([*members, pixels.bands, pixels.dtype.str])[:32]}.json"
     known = _read(note)
     answer: Dict[str, Any] = dict(known)
-    if not {"need", "halo"} <= set(known):
+    if not {"need", "halo"} <= set(known) and (is_open or not loaded.package.has_code):
         context.emit(Progress(0.5, "Measuring how far the network looks and what memory it takes"))
     if "need" not in answer:
         asked = context.device == "cpu" and not loaded.package.has_code

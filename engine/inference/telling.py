@@ -55,13 +55,13 @@ def tell_plan(plan: Plan, pixels: int, options: jobs.RunOptions, context: TaskCo
     context.emit(
         Log(
             INFO,
-            f"{pixels:,} pixels in {tiles:,} tiles (up to {width:,} x {height:,}, {how}); "
+            f"{pixels:,} pixels in {_count(tiles, 'tile')} (up to {width:,} x {height:,}, {how}); "
             f"the network works on {work:.2f} times the raster's pixels.",
         )
     )
-    one = plan.tiles.batch == 1
-    each = f"a worker predicts {plan.tiles.batch} tile{'' if one else 's'} at a time"
-    context.emit(Log(INFO, f"It runs in {plan.groups:,} parts with {_crew(plan, options, context)}; {each}."))
+    each = f"a worker predicts up to {_count(plan.tiles.batch, 'tile')} at a time"
+    parts = _count(plan.groups, "part")
+    context.emit(Log(INFO, f"It runs in {parts} with {_crew(plan, options, context)}; {each}."))
 
 
 def _crew(plan: Plan, options: jobs.RunOptions, context: TaskContext) -> str:
@@ -71,4 +71,8 @@ def _crew(plan: Plan, options: jobs.RunOptions, context: TaskContext) -> str:
     if context.device != "cpu":
         return f"{options.workers} workers on the GPU" if options.workers > 1 else "one worker for each GPU"
     count = int(plan.memory.get("workers", 0)) or worker_count(options)
-    return f"{count} worker{'' if count == 1 else 's'} on the CPU"
+    return f"{_count(count, 'worker')} on the CPU"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

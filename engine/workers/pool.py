@@ -267,8 +267,10 @@ class WorkerPool:
                 hint="Restart QGIS so that both come from the same plugin.",
             )
         self._stillborn = 0
+        # All workers of one job are confined alike, so the first one speaks for the others.
+        first = not any(one.greeted and one.slot == worker.slot for one in self._workers)
         worker.greeted = True
-        if hello.get("protection"):
+        if first and hello.get("protection"):
             on_event(events.Log(events.INFO, str(hello["protection"])))
 
     def _take_answer(self, run: _Run, worker: WorkerProcess, message: Dict[str, Any]) -> None:

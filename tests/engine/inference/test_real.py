@@ -87,7 +87,7 @@ def test_tiles_of_a_real_network_equal_one_pass(tmp_path, session, network, pict
     output = tmp_path / "o.tif"
     classify_pixels.run(jobs.ClassifyPixels((jobs.RasterInput(raster),), network, str(output)), session)
     told = [getattr(one, "text", "") for one in session.events]
-    assert any("exact padding" in one and "1 tiles" not in one for one in told)
+    assert any("exact padding" in one and "in 1 tile " not in one for one in told)
     with rasterio.open(output) as dataset:
         np.testing.assert_array_equal(dataset.read(1), whole_pass(network, pixels))
 
