@@ -89,16 +89,12 @@ def test_torchscript_only_with_the_packages_hash(tmp_path):
     net = pointwise(3)
     torch.jit.script(net).save(tmp_path / "net.pt")
     members = {
+        **files.SAVED_BY_TORCH,
         "Framework": "TorchScript",
-        "ModelConfiguration": {"Name": "Network", "Output": {"Kind": "PixelScores", "Activation": "softmax"}},
-        "ModelType": "ImageClassification",
         "ModelFile": "net.pt",
-        "ImageHeight": 64,
-        "ImageWidth": 64,
-        "ExtractBands": [0, 1, 2],
-        "Normalization": {"Method": "scale", "Scale": 255, "Fill": 0},
         "Classes": files.classes(3, 0),
     }
+    members |= {"ImageHeight": 64, "ImageWidth": 64}
     package = write_package(tmp_path, members)
     job = jobs.ClassifyPixels(inputs, package, str(tmp_path / "out.tif"), engine.options())
     with pytest.raises(TrustError, match="sha256:"):
