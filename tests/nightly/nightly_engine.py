@@ -1,7 +1,8 @@
 """Entry point of an engine for the nightly tests: the product's, with short leases and the faulty worker of the tests.
 
 NIGHTLY_ENGINE holds JSON: ``lease`` (seconds, for the shortest lease and for that of a task which runs alone) and
-``step`` (see ``nightly_worker.py``) or ``worker`` (a whole command).
+``step`` (see ``nightly_worker.py``), ``clock`` (to follow that of ``nightly_clock.py``) or ``worker`` (a whole
+command).
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ settings = json.loads(os.environ.get("NIGHTLY_ENGINE", "{}"))
 if "lease" in settings:
     pool.SHORTEST_LEASE = settings["lease"]
     pool.FIRST_LEASE = settings.get("first", 20.0)
-if "step" in settings:
+if "clock" in settings:
+    import nightly_clock
+
+    nightly_clock.let_it_be_set()
+if "step" in settings or "clock" in settings:
     command = [sys.executable, "-B", "-u", str(Path(__file__).with_name("nightly_worker.py")), "launch.py worker"]
     pool.worker_command = lambda: command
 if "worker" in settings:

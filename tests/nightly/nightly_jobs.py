@@ -77,6 +77,10 @@ def all_kinds(folder: Path, side: int = 5 * 256) -> dict[str, Kind]:
     def polygons(target):
         return dataclasses.replace(pixels(target), polygons_output=str(target / "polygons.gpkg"))
 
+    def several(target):
+        places = {"confidence_output": "b/confidence.tif", "polygons_output": "c/polygons.gpkg"}
+        return dataclasses.replace(pixels(target / "a"), **{name: str(target / file) for name, file in places.items()})
+
     def detect(target):
         return jobs.DetectObjects((scene,), finder, str(target / "objects.gpkg"), own, run_nms=False)
 
@@ -103,6 +107,7 @@ def all_kinds(folder: Path, side: int = 5 * 256) -> dict[str, Kind]:
         Kind("pixels", pixels, ("classes.tif",)),
         Kind("rasters", all_rasters, ("classes.tif", "confidence.tif", "probabilities.tif")),
         Kind("polygons", polygons, ("classes.tif", "polygons.gpkg")),
+        Kind("several", several, ("a/classes.tif", "b/confidence.tif", "c/polygons.gpkg")),
         Kind("detect", detect, ("objects.gpkg",)),
         Kind("objects", objects, ("labelled.gpkg",)),
         Kind("export", export, ("chips",)),

@@ -1,6 +1,7 @@
 """Entry point of a worker for the nightly tests: the product's, which kills itself at a step of its way.
 
-NIGHTLY_ENGINE names the ``step`` and how often it happens (``times``) in a whole job; marks lie in NIGHTLY_RUN.
+NIGHTLY_ENGINE names the ``step`` and how often it happens (``times``) in a whole job; marks lie in NIGHTLY_RUN. With
+``clock`` it lives on, and its clock can be set.
 """
 
 from __future__ import annotations
@@ -90,7 +91,12 @@ def arm(step: str) -> None:
             raise ValueError(step)
 
 
-arm(settings["step"])
+if "clock" in settings:
+    import nightly_clock
+
+    nightly_clock.let_it_be_set()
+else:
+    arm(settings["step"])
 
 if __name__ == "__main__":
     worker.main()

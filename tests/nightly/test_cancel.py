@@ -12,9 +12,12 @@ from nightly_jobs import all_kinds
 from nightly_models import pixel_job
 from nightly_support import Host, Watch, digest, processes_with, scaled, tidy, wait_until, work_folder
 
-KINDS = ("pixels", "polygons", "detect", "objects", "export", "training", "package")
+KINDS = ("pixels", "several", "detect", "objects", "export", "training", "package")
 # Steps at which C2 cancels: words of the progress at that moment.
-STEPS = {"start": "", "opening": "Opening", "tiles": "Predicting", "assembly": "Writing the result"}
+STEPS = {
+    "start": "", "opening": "Opening", "measuring": "Measuring", "tiles": "Predicting",
+    "assembly": "Writing the result",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +44,11 @@ def calm_kind(workshop, kinds):
 
 
 def cancel(host):
-    """Cancel and return the seconds until the host is free again and until all processes are gone."""
+    """Cancel and return how the job ended, the seconds until its caller was free, and until all processes were gone."""
     asked = time.monotonic()
     host.tell_cancel()
     state = host.wait(60)
-    free = host.ended - asked
+    free = host.end["t"] - asked
     assert not host.left(), "processes outlive a cancelled job"
     return state, free, time.monotonic() - asked
 
@@ -68,6 +71,7 @@ def test_cancel_at_random_moments(workshop, kinds, calm_kind, figure, name):
         there = kind.there(folder / "out")
         half = [one for one in there if not kind.is_whole(folder / "out", one, expected)]
         halves += len(half)
+        assert len(there) in (0, len(kind.outputs)), "some outputs of several are there"
         # An export has some renames to do at its end, between which a cancel may come; the next start does the rest.
         assert not half or (name == "export" and state == "cancelled"), half
         assert state == "cancelled" or kind.state(folder / "out") == expected
@@ -81,16 +85,18 @@ def test_cancel_at_random_moments(workshop, kinds, calm_kind, figure, name):
     figure(f"C1 {name}: cancelled in time", f"{cancelled} of {rounds}", "plan: 50")
     figure(f"C1 {name}: outputs half there after a cancel", halves, "0", not halves)
     figure(f"C1 {name}: slowest answer / all gone, s", f"{worst_free:.2f} / {worst_gone:.2f}", "2 / 3",
-           worst_free < 2.5 and worst_gone < 3.5)  # fmt: skip
+           worst_free <= 2 and worst_gone <= 3)  # fmt: skip
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_cancel_at_steps(workshop, scene, model, undisturbed, figure, step):
-    """C2: the same while the engine starts, the model is opened, tiles are predicted, the output is written."""
+def test_cancel_at_steps(workshop, scene, model, undisturbed, monkeypatch, figure, step):
+    """C2: the same while the engine starts, the model is opened and measured, tiles are done, the output is written."""
     slowest = 0.0
     for number in range(scaled(2)):
         folder = workshop / f"c2-{step}-{number}"
         output = folder / "classes.tif"
+        if step == "measuring":
+            monkeypatch.setenv("DEEP_RASTER_CACHE", str(folder / "cache"))  # where nothing is known of the network yet
         with Watch(output) as watch:
             host = Host(pixel_job(scene, model, output), folder / "run")
             words = STEPS[step]
@@ -101,8 +107,9 @@ def test_cancel_at_steps(workshop, scene, model, undisturbed, figure, step):
         assert state == "cancelled", host.end
         host.check(undisturbed[1], watch)
         assert watch.seen == []
+        assert not [one for one in os.listdir(folder) if one.startswith((".classes.part", ".classes.flat"))]
         tidy(folder)
-    figure(f"C2 cancelled during “{step}”: slowest answer, s", round(slowest, 2), "2", slowest < 2.5)
+    figure(f"C2 cancelled during “{step}”: slowest answer, s", round(slowest, 2), "2", slowest <= 2)
 
 
 def test_a_killed_host(workshop, scene, model, undisturbed, figure):

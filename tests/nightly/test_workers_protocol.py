@@ -11,12 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+import rasterio
 from deep_raster.engine import client
 from deep_raster.engine.environment import Environment
 from nightly_jobs import all_kinds
-from nightly_models import function_job, pixel_job, set_fault
+from nightly_models import function_job, pixel_job, set_fault, write_pixel_network
 from nightly_support import Host, Watch, memory_of, processes_with, scaled, tidy, wait_until
+from pictures import write_scene
+from rasterio.windows import Window
 
 psutil = pytest.importorskip("psutil")
 WORKERS = Path(__file__).resolve().parents[1] / "engine" / "workers"
@@ -113,6 +118,74 @@ def test_a_stopped_machine(workshop, scene, model, undisturbed, figure):
         tidy(folder)
     figure("W12 workers ended because the machine slept for two leases", ended, "0", ended == 0)
     assert ended == 0
+
+
+def test_a_clock_that_is_set(workshop, scene, model, undisturbed, figure):
+    """W12: the wall clock jumps by hours in both directions, again and again: nobody notices."""
+    folder = workshop / "w12-clock"
+    output = folder / "classes.tif"
+    jumps = 0
+    with Watch(output) as watch:
+        host = Host(
+            pixel_job(scene, model, output), folder / "run", engine={"clock": True, "lease": 3.0, "first": 30.0}
+        )
+        while host.process.poll() is None:
+            (folder / "run" / "clock").write_text(str((3600, -3600, 86400, 0)[jumps % 4]))
+            jumps += 1
+            time.sleep(0.2)
+        assert host.wait() == "done", host.message
+    host.check(undisturbed[1], watch)
+    replaced = sum("was replaced" in text for text in host.texts)
+    figure(f"W12 workers ended because the clock was set {jumps} times", replaced, "0", replaced == 0)
+    assert replaced == 0 and jumps > 5
+    tidy(folder)
+
+
+def test_a_job_of_many_tiles(workshop, figure):
+    """W13: 20,000 tiles: memory, descriptors and threads stay as they are, and the result is the network's answer."""
+    tiles, side = round(scaled(20_000, 400) ** 0.5) + 1, 64
+    folder = workshop / "w13-tiles"
+    scene = write_scene(folder / "scene.tif", tiles * side)
+    network = write_pixel_network(folder / "net", side)
+    output, seen = folder / "out" / "classes.tif", []
+    host = Host(pixel_job(scene, network, output, workers=2), folder / "run")
+    while host.process.poll() is None:
+        with contextlib.suppress(psutil.Error, IndexError):
+            engine = psutil.Process(host.engines()[0])
+            workers = engine.children()
+            told = max((one["fraction"] for one in host.events if one.get("event") == "progress"), default=0.0)
+            if 0.2 < told < 0.9 and len(workers) == 2:
+                family = (engine, *workers)
+                seen.append([
+                    engine.memory_info().rss + psutil.Process(host.process.pid).memory_info().rss,
+                    sum(one.memory_info().rss for one in workers),
+                    sum(one.num_fds() for one in family), sum(one.num_threads() for one in family),
+                ])  # fmt: skip
+        time.sleep(0.1)
+    assert host.wait() == "done", host.message
+    assert not host.left()
+    third = max(1, len(seen) // 3)
+    first, last = ([max(row[i] for row in rows) for i in range(4)] for rows in (seen[:third], seen[-third:]))
+    growth = [(last[i] - first[i]) / 2**20 for i in (0, 1)]
+    figure(f"W13 {tiles**2:,} tiles, s", round(host.seconds, 1))
+    figure("W13 many tiles: growth of engine / workers, MiB", f"{growth[0]:.1f} / {growth[1]:.1f}", "10 / 50",
+           growth[0] <= 10 and growth[1] <= 50)  # fmt: skip
+    figure("W13 many tiles: descriptors, threads first / last", f"{first[2:]} / {last[2:]}", "equal",
+           last[2] <= first[2] + 3 and last[3] <= first[3])  # fmt: skip
+    asked = onnxruntime.InferenceSession(str(folder / "net" / "net.onnx"), providers=["CPUExecutionProvider"])
+    chance, right = random.Random(13), []
+    with rasterio.open(scene) as pixels, rasterio.open(output) as classes:
+        for _ in range(50):
+            column, row = (chance.randrange(tiles) * side for _ in range(2))
+            window = Window(column, row, side, side)
+            image = pixels.read(window=window)
+            scores = asked.run(None, {"image": image[None].astype("float32")})[0][0]
+            valid = classes.read_masks(1, window=window) > 0
+            right.append((classes.read(1, window=window) == scores.argmax(0) + 1)[valid])
+    # Tiles overlap and are blended, so that seams differ a little from the answer for a window alone.
+    assert np.concatenate(right).mean() > 0.95
+    assert growth[0] <= 20 and growth[1] <= 60 and last[2] <= first[2] + 3
+    tidy(folder)
 
 
 def test_endurance(workshop, figure):
