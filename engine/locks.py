@@ -12,6 +12,7 @@ def take(file: IO[Any]) -> bool:
         if os.name == "nt":
             import msvcrt
 
+            file.seek(0)  # it locks bytes from the current place on
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl

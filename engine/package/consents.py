@@ -8,6 +8,7 @@ in, edited or damaged from counting as consent. A file that does not fit its sig
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
+from .. import locks
 from ..errors import OutputError
 from ..setup.locations import home
 
@@ -26,7 +28,6 @@ ALLOWED, DENIED = "allowed", "denied"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LOCK_SECONDS = 5.0
-_STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -127,29 +128,19 @@ class ConsentStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from writing at the same time; a lock left by a crash is broken after a while."""
-        lock = self.folder / "lock"
+        """Keep other processes from writing at the same time."""
         end = time.monotonic() + _LOCK_SECONDS
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            while True:
-                try:
-                    os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-                    break
-                except FileExistsError:
-                    with contextlib.suppress(FileNotFoundError):
-                        if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
-                            lock.unlink()
+        with contextlib.ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                file = held.enter_context((self.folder / "lock").open("a+b"))
+                while not locks.take(file):
                     if time.monotonic() > end:
-                        raise
+                        raise BlockingIOError(errno.EAGAIN, "another program is writing there")
                     time.sleep(0.02)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield
-        finally:
-            with contextlib.suppress(OSError):
-                lock.unlink()
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from .. import locks
 from ..errors import EnvironmentFault, JobCancelled
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
@@ -100,40 +101,9 @@ def only_one(path: Path, on_wait: Callable[[str], None], is_cancelled: Callable[
             f"The folder {path.parent} cannot be written: {error.strerror or error}.", hint="Choose another location."
         ) from error
     with stream:
-        while not _try_lock(stream):
+        while not locks.take(stream):
             on_wait("Waiting for another set-up of the same environment to end")
             if is_cancelled():
                 raise JobCancelled("The set-up was cancelled while another one was running.")
             time.sleep(0.2)
-        try:
-            yield
-        finally:
-            _unlock(stream)
-
-
-def _try_lock(stream: Any) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            stream.seek(0)
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _unlock(stream: Any) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(stream.fileno(), fcntl.LOCK_UN)
+        yield
