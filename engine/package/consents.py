@@ -133,7 +133,8 @@ class ConsentStore:
         with contextlib.ExitStack() as held:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                file = held.enter_context((self.folder / "lock").open("a+b"))
+                descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                file = held.enter_context(os.fdopen(descriptor, "r+b"))
                 while not locks.take(file):
                     if time.monotonic() > end:
                         raise BlockingIOError(errno.EAGAIN, "another program is writing there")
