@@ -59,9 +59,10 @@ class WorkerProcess:
         if self._process.stdin is None or self._process.stdout is None or self._process.stderr is None:
             raise OSError("the worker was started without pipes")
         self._incoming: BinaryIO = self._process.stdin  # type: ignore[assignment]
-        threading.Thread(target=self._read, args=(self._process.stdout, arrivals), daemon=True).start()
         self._drain = threading.Thread(target=self._read_errors, args=(self._process.stderr,), daemon=True)
         self._drain.start()
+        # Last, because it needs all of the above as soon as a worker dies, which may be now.
+        threading.Thread(target=self._read, args=(self._process.stdout, arrivals), daemon=True).start()
 
     @property
     def pid(self) -> int:

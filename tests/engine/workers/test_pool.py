@@ -192,6 +192,27 @@ def test_workers_that_cannot_start_end_the_job_with_their_words(tmp_path):
     broken.close()
 
 
+def test_a_worker_that_is_gone_before_it_is_watched_is_noticed(tmp_path, monkeypatch):
+    begin = threading.Thread.start
+
+    def slowly(thread):
+        begin(thread)
+        time.sleep(0.3)  # the worker, and whoever reads from it, may be done before its starter goes on
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    broken = pool.WorkerPool([sys.executable, "-S", "-c", "raise SystemExit('too early')"])
+    broken.place([CPU])
+    end = time.monotonic() + 60
+
+    def check():
+        if time.monotonic() > end:
+            raise JobCancelled("nobody noticed")
+
+    with pytest.raises(WorkerError, match="too early"):
+        Ledger().run(broken, [{"n": 1}], tmp_path, check=check)
+    broken.close()
+
+
 def test_threads_are_set_before_the_worker_starts(tmp_path):
     made = pool.WorkerPool([sys.executable, "-B", "-u", str(FAULTY)])
     made.place([Slot("cpu", "", 3)])
