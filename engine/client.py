@@ -210,8 +210,6 @@ class Engine:
     def _death(self) -> WorkerError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
-        for reader in self._readers:
-            reader.join(timeout=1)
         code = self._process.returncode
         return WorkerError(
             f"The engine process ended unexpectedly (exit code {code})." + self._tail(),
@@ -219,6 +217,8 @@ class Engine:
         )
 
     def _tail(self) -> str:
+        for reader in self._readers:  # what it wrote last may still be on its way
+            reader.join(timeout=1)
         return " Its last words: " + "\n".join(self._errors) if self._errors else ""
 
     def _read_lines(self, stream: IO[str]) -> None:
