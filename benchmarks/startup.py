@@ -14,7 +14,7 @@ README.md beside this file holds what was measured.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import shutil
 import subprocess
@@ -37,7 +37,6 @@ from deep_raster.engine.package.dlpk import open_package  # isort: skip
 from deep_raster.engine.package.trust import needs_of  # isort: skip
 
 SIDE = 1024
-_TESTS = checkout.ROOT / "tests" / "engine" / "models"
 _CLASSES = [{"Value": value, "Name": f"kind {value}", "Color": [value, 60, 60]} for value in (1, 2, 3)]
 _IMAGE = {"ImageHeight": 256, "ImageWidth": 256, "ExtractBands": [0, 1, 2], "Classes": _CLASSES}
 _PIXELS = {**_IMAGE, "ModelType": "ImageClassification", "Padding": 0}
@@ -98,7 +97,7 @@ def arcgis(folder: Path) -> dict[str, Any]:
     """A UnetClassifier over ResNet-18 with numbers under the names that arcgis.learn writes."""
     import torch
 
-    support = _module(_TESTS / "torch_support.py")
+    support = _tests("torch_support")
     members = support.members("unet_resnet18")
     torch.save(support.seeded_state("unet_resnet18"), folder / members["ModelFile"])
     return members
@@ -146,14 +145,11 @@ FRAMEWORKS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+def _tests(name: str) -> ModuleType:
+    """Return a module of the tests of models, which hold the builders of networks; they import their neighbours."""
+    tests = checkout.ROOT / "tests"
+    sys.path[:0] = [one for one in (str(tests), str(tests / "support")) if one not in sys.path]
+    return importlib.import_module(f"engine.models.{name}")
 
 
 def _make_with_tensorflow(what: str, folder: Path) -> None:
@@ -167,7 +163,7 @@ def make_here(what: str, folder: Path) -> None:
     if what == "mask":
         import torchvision  # noqa: F401 - TensorFlow first would end the process
 
-        network, *_ = _module(_TESTS / "test_keras_mask_rcnn.py").build()
+        network, *_ = _tests("test_keras_mask_rcnn").build()
         network.save_weights(str(folder / "net.h5"))
         return
     import tensorflow as tf
