@@ -10,7 +10,7 @@ from deep_raster.engine.workers.logs import told
 
 def test_own_warnings_are_told_while_the_task_runs():
     events = []
-    own, foreign = logging.getLogger("deep_raster.engine.models.torch_runtime"), logging.getLogger("some.library")
+    own, foreign = logging.getLogger("deep_raster.engine.models.torch_runtime"), logging.getLogger("another.package")
     with told(events.append):
         own.warning("going on with %d images", 4)
         own.info("not worth telling")
